@@ -1,0 +1,55 @@
+//! `mq create`: makes a queue, or finds one that is as asked for. It says which of the two on stderr.
+
+use crate::args::Create;
+use crate::exit::{self, Failure};
+use crate::output::note;
+use crate::values::OctalMode;
+use chappe::{OpenError, Options, Queue};
+
+/// How often a queue may come or go between our looking and our acting before we say that somebody plays with us.
+const TRIES: usize = 100;
+
+/// Creates the queue.
+pub fn run(args: &Create) -> Result<(), Failure> {
+    let options = options(args);
+    if !args.exist_ok {
+        return options.create_new(args.name.as_bytes()).map(drop).map_err(|error| exit::create(&error));
+    }
+    for _ in 0..TRIES {
+        match options.create_new(args.name.as_bytes()) {
+            Ok(queue) => return say("created", &queue),
+            Err(OpenError::Exists { .. }) => {}
+            Err(error) => return Err(exit::create(&error)),
+        }
+        match options.open(args.name.as_bytes()) {
+            Ok(queue) => return existing(args, &queue),
+            Err(OpenError::NotFound { .. }) => {}
+            Err(error) => return Err(exit::create(&error)),
+        }
+    }
+    Err(Failure::new(exit::CANNOT_CREATE, format!("queue {} keeps coming and going", args.name)))
+}
+
+fn options(args: &Create) -> Options {
+    let mut options = Options::new();
+    args.capacity.map(|messages| options.capacity(messages));
+    args.message_size.map(|bytes| options.message_size(bytes));
+    args.mode.map(|OctalMode(bits)| options.mode(bits));
+    options
+}
+
+/// The library compared what it keeps as attributes; the mode is the file's, and we compare it.
+fn existing(args: &Create, queue: &Queue) -> Result<(), Failure> {
+    let mode = OctalMode(queue.stat().map_err(|error| exit::access(queue, error))?.mode);
+    match args.mode {
+        Some(wanted) if wanted != mode => {
+            Err(exit::mismatch(queue.name(), &format!("mode {mode}"), &format!("mode {wanted}")))
+        }
+        _ => say("exists", queue),
+    }
+}
+
+fn say(what: &str, queue: &Queue) -> Result<(), Failure> {
+    note(&format!("queue {} {what}: {}", queue.name(), exit::attributes(&queue.attributes())));
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! `chappe mq`: the verbs on queues. Purging and removing are here; the others have a file each.
+
+mod create;
+mod recv;
+mod send;
+mod stat;
+
+use crate::args::{Mq, Purge, Rm};
+use crate::exit::{self, Failure};
+use crate::output::{Output, name_text, note};
+use chappe::{Name, Queue};
+
+/// Runs a verb.
+pub fn run(verb: Mq) -> Result<(), Failure> {
+    match verb {
+        Mq::Create(args) => create::run(&args),
+        Mq::Send(args) => send::run(&args),
+        Mq::Recv(args) => recv::run(&args),
+        Mq::Peek(args) => recv::peek(&args),
+        Mq::Stat(args) => stat::run(&args),
+        Mq::Purge(args) => purge(&args),
+        Mq::Rm(args) => rm(&args),
+    }
+}
+
+/// An existing queue, whatever its attributes.
+fn open(name: &Name) -> Result<Queue, Failure> {
+    Queue::open(name.as_bytes()).map_err(|error| exit::open(&error))
+}
+
+fn purge(args: &Purge) -> Result<(), Failure> {
+    let queue = open(&args.name)?;
+    let (done, count) = if args.dry_run { ("would purge", queue.len()) } else { ("purged", queue.purge()) };
+    let count = count.map_err(|error| exit::access(&queue, error))?;
+    Output::open()?.write(format!("{done} {count}\n").as_bytes())
+}
+
+/// Tries all names; the first failure decides the exit code, and each is reported when it happens.
+fn rm(args: &Rm) -> Result<(), Failure> {
+    let mut output = Output::open()?;
+    let mut first = None;
+    for name in &args.names {
+        match Queue::unlink(name.as_bytes()) {
+            Ok(()) => said(&mut output, name)?,
+            Err(error) => {
+                let Failure { code, text } = exit::open(&error);
+                note(&text);
+                first.get_or_insert(Failure::new(code, ""));
+            }
+        }
+    }
+    first.map_or(Ok(()), Err)
+}
+
+/// A reader that has gone away does not keep the other names from being removed.
+fn said(output: &mut Output, name: &Name) -> Result<(), Failure> {
+    match output.write(format!("removed {}\n", name_text(name)).as_bytes()) {
+        Err(Failure { code: 0, .. }) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,35 @@
+//! How long a call may wait. The four forms of every verb (`try_x`, `x`, `x_timeout`, `x_deadline`) become one value here.
+//!
+//! Time is CLOCK_MONOTONIC, which is what `std::time::Instant` is on Linux; a jump of the wall clock changes nothing.
+
+use std::time::{Duration, Instant};
+
+/// How long a call may wait for the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Not at all: the `try_` forms.
+    No,
+    /// Until this instant.
+    Until(Instant),
+    /// As long as it takes.
+    Forever,
+}
+
+impl Wait {
+    /// A timeout counted from now. One that the clock cannot express means for ever.
+    pub(crate) fn timeout(timeout: Duration) -> Wait {
+        Instant::now().checked_add(timeout).map_or(Wait::Forever, Wait::Until)
+    }
+
+    /// The time left, no more than `bound`; `None` when it has run out.
+    pub(crate) fn left(self, bound: Duration) -> Option<Duration> {
+        match self {
+            Wait::No => None,
+            Wait::Forever => Some(bound),
+            Wait::Until(instant) => {
+                let left = instant.saturating_duration_since(Instant::now());
+                (!left.is_zero()).then_some(left.min(bound))
+            }
+        }
+    }
+}

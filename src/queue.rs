@@ -1,0 +1,545 @@
+//! The queue as users see it: options, the four forms of send and receive, batches, looking, closing. No protocol and no
+//! unsafe code is here; [`shm::queue`](crate::shm) does the work.
+
+use crate::deadline::Wait;
+use crate::error::{AccessError, OpenError, RecvError, SendError, SendManyError};
+use crate::message::{Batch, Message, Received};
+use crate::name::{Kind, Name, default_dir};
+use crate::shm::queue::{Core, Sink};
+use crate::shm::setup::{self, Lifetime, Setup};
+use crate::stat::{Attributes, Stat};
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How to create or open a queue; made by [`Queue::options`], in the manner of `std::fs::OpenOptions`.
+///
+/// An attribute that was set is compared when an existing queue is opened: another value there is
+/// [`OpenError::Mismatch`], which shows both. An attribute that was not set is whatever the queue has (and the default
+/// where one is created).
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use chappe::{OpenError, Queue};
+/// let mut options = Queue::options();
+/// options.dir(dir.path()).capacity(16).message_size(256);
+/// let queue = options.create_new("/orders")?;
+/// assert_eq!(queue.capacity(), 16);
+/// assert!(matches!(options.create_new("/orders"), Err(OpenError::Exists { .. })));
+/// assert!(matches!(options.capacity(17).open("/orders"), Err(OpenError::Mismatch { .. })));
+/// assert_eq!(options.any_existing(true).open("/orders")?.capacity(), 16);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    capacity: Option<u32>,
+    message_size: Option<u64>,
+    mode: u32,
+    umask: bool,
+    any_existing: bool,
+    ephemeral: bool,
+    dir: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            capacity: None,
+            message_size: None,
+            mode: 0o600,
+            umask: false,
+            any_existing: false,
+            ephemeral: false,
+            dir: None,
+        }
+    }
+}
+
+impl Options {
+    /// The defaults: capacity 1024, message size 64 KiB, mode 0600, kept until unlinked, in [`default_dir`].
+    pub fn new() -> Options {
+        Options::default()
+    }
+
+    /// How many messages fit: 1 to [`CAPACITY_MAX`](crate::CAPACITY_MAX).
+    pub fn capacity(&mut self, messages: u32) -> &mut Options {
+        self.capacity = Some(messages);
+        self
+    }
+
+    /// The largest message, in bytes: 1 to [`MESSAGE_SIZE_MAX`](crate::MESSAGE_SIZE_MAX). It may be gigabytes: memory follows what is in the
+    /// queue, not capacity × message size.
+    pub fn message_size(&mut self, bytes: u64) -> &mut Options {
+        self.message_size = Some(bytes);
+        self
+    }
+
+    /// The permission bits of a queue that is created, exactly: the process's umask takes nothing away unless
+    /// [`umask`](Options::umask) says so. Sending and receiving both need read and write permission.
+    pub fn mode(&mut self, bits: u32) -> &mut Options {
+        self.mode = bits & 0o777;
+        self
+    }
+
+    /// Whether the umask is taken off [`mode`](Options::mode), as `mq_open` and `open` do. Off by default.
+    pub fn umask(&mut self, respect: bool) -> &mut Options {
+        self.umask = respect;
+        self
+    }
+
+    /// Take an existing queue whatever its attributes are; those set here are for creating only.
+    pub fn any_existing(&mut self, yes: bool) -> &mut Options {
+        self.any_existing = yes;
+        self
+    }
+
+    /// A queue that is created goes with its creator: when the creator drops the queue, exits or is killed, the name goes
+    /// and every other participant gets `Unlinked` once the queue is empty. After a kill, blocked participants learn of
+    /// it within half a second and everybody else at the next call that has to wait; the name goes when the first of them,
+    /// or anybody who opens or lists it, learns.
+    pub fn ephemeral(&mut self, yes: bool) -> &mut Options {
+        self.ephemeral = yes;
+        self
+    }
+
+    /// The directory to look in, instead of [`default_dir`]. It may be on a disk; then the queue's content survives a
+    /// reboot that wrote it out, but nothing is promised about a power cut.
+    pub fn dir(&mut self, path: impl Into<PathBuf>) -> &mut Options {
+        self.dir = Some(path.into());
+        self
+    }
+
+    /// Opens the queue, or creates it if there is none. Atomic: of several that race, one creates.
+    ///
+    /// # Errors
+    /// [`OpenError`]; `Mismatch` if it exists with other attributes than those set.
+    ///
+    /// # If a process dies here
+    /// Nothing is left behind: a name appears only when the queue behind it is complete.
+    pub fn create(&self, name: impl AsRef<[u8]>) -> Result<Queue, OpenError> {
+        self.set_up(name.as_ref(), Lifetime::OpenOrCreate)
+    }
+
+    /// Creates the queue; that it exists is an error.
+    ///
+    /// # Errors
+    /// [`OpenError`]; `Exists` if there is one.
+    ///
+    /// # If a process dies here
+    /// As for [`create`](Options::create).
+    pub fn create_new(&self, name: impl AsRef<[u8]>) -> Result<Queue, OpenError> {
+        self.set_up(name.as_ref(), Lifetime::CreateNew)
+    }
+
+    /// Opens an existing queue.
+    ///
+    /// # Errors
+    /// [`OpenError`]; `NotFound` if there is none.
+    ///
+    /// # If a process dies here
+    /// Its place in the attach table is taken back by whoever needs one.
+    pub fn open(&self, name: impl AsRef<[u8]>) -> Result<Queue, OpenError> {
+        self.set_up(name.as_ref(), Lifetime::Open)
+    }
+
+    /// Removes the name, as [`Queue::unlink`] does, from the directory of these options.
+    ///
+    /// # Errors
+    /// [`OpenError`]; `NotFound` if there is no such queue.
+    pub fn unlink(&self, name: impl AsRef<[u8]>) -> Result<(), OpenError> {
+        setup::unlink(Kind::Queue, &self.directory(), &Name::new(name)?)
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.dir.clone().unwrap_or_else(default_dir)
+    }
+
+    fn set_up(&self, name: &[u8], lifetime: Lifetime) -> Result<Queue, OpenError> {
+        let setup = Setup {
+            name: Name::new(name)?,
+            dir: self.directory(),
+            lifetime,
+            capacity: self.capacity,
+            message_size: self.message_size,
+            compare: !self.any_existing,
+            mode: self.mode,
+            umask: self.umask,
+            ephemeral: self.ephemeral,
+        };
+        Ok(Queue { core: setup::queue(setup)? })
+    }
+}
+
+/// A prioritised message queue between processes, in shared memory.
+///
+/// Highest priority first; first in, first out inside a priority, also with many senders and many receivers. One handle
+/// both sends and receives, from any number of threads. Every process (and every handle) that opens the queue is a
+/// *participant*; a fork child is one of its own and takes its place at its first call.
+///
+/// Dropping the handle leaves the queue as it is, with its messages: it exists until [`unlink`](Queue::unlink).
+///
+/// # Waiting
+/// `try_` forms do not wait; plain forms wait as long as it takes; `_timeout` and `_deadline` forms wait that long, by the
+/// monotonic clock. A signal handler that runs meanwhile interrupts nothing. A waiting call spins for some microseconds
+/// (never on one CPU), then sleeps in the kernel and is woken by the sender or receiver it waits for; it looks after the
+/// dead twice a second.
+///
+/// # If a process dies
+/// Any process may be SIGKILLed at any instruction. A message is sent whole or not at all; one whose `send` returned is
+/// received exactly once by receivers that live. `recv` commits when it hands the message's slot back, just before it
+/// returns: one that dies before that point leaves the message to another receiver, at its old place. `docs/recovery.md`
+/// has every step.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// use chappe::Queue;
+/// let queue = Queue::options().dir(dir.path()).create("/orders")?;
+/// queue.send(b"later", 1)?;
+/// queue.send(b"first", 5)?;
+/// assert_eq!(queue.recv()?.data, b"first");
+/// assert_eq!(queue.recv()?.data, b"later");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Queue {
+    core: Core,
+}
+
+impl Queue {
+    /// How to create or open one with other attributes than the defaults.
+    pub fn options() -> Options {
+        Options::new()
+    }
+
+    /// Opens the queue, or creates it with the default attributes: [`Options::create`].
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    #[doc(alias = "mq_open")]
+    pub fn create(name: impl AsRef<[u8]>) -> Result<Queue, OpenError> {
+        Options::new().create(name)
+    }
+
+    /// Opens an existing queue, whatever its attributes: [`Options::open`].
+    ///
+    /// # Errors
+    /// [`OpenError`]; `NotFound` if there is none.
+    #[doc(alias = "mq_open")]
+    pub fn open(name: impl AsRef<[u8]>) -> Result<Queue, OpenError> {
+        Options::new().open(name)
+    }
+
+    /// Removes the name, and ends the queue for those who have it open.
+    ///
+    /// The name is free at once. Senders get [`SendError::Unlinked`]; receivers get what is in the queue, then
+    /// [`RecvError::Unlinked`]. Everybody who is blocked is woken. The memory goes with the last participant.
+    ///
+    /// # Errors
+    /// [`OpenError`]; `NotFound` if there is no such queue. A file of that name that is no queue of this library
+    /// (truncated, damaged, of another version) is removed all the same.
+    ///
+    /// # If a process dies here
+    /// The name is gone or it is not; if it is gone and nobody was woken, blocked participants notice within half a second.
+    #[doc(alias = "mq_unlink")]
+    pub fn unlink(name: impl AsRef<[u8]>) -> Result<(), OpenError> {
+        Options::new().unlink(name)
+    }
+
+    /// The name it was opened by.
+    pub fn name(&self) -> &Name {
+        self.core.name()
+    }
+
+    /// What it was created with.
+    pub fn attributes(&self) -> Attributes {
+        self.core.attributes()
+    }
+
+    /// How many messages fit.
+    pub fn capacity(&self) -> usize {
+        self.attributes().capacity as usize
+    }
+
+    /// The largest message, in bytes.
+    pub fn message_size(&self) -> u64 {
+        self.attributes().message_size
+    }
+
+    /// Sends a message, waiting while the queue is full.
+    ///
+    /// # Errors
+    /// [`SendError`], except `Full`, `TimedOut` and `Busy`.
+    ///
+    /// # Waiting
+    /// Woken by a receiver that makes room, and by close and unlink. Wakes a sleeping receiver.
+    ///
+    /// # If a process dies
+    /// The sender, before the one atomic store that commits: nothing was sent, and its slot is taken back by whoever
+    /// needs it. After it: the message is there, whole. The receiver that would have made room: its message goes back to
+    /// its place.
+    ///
+    /// # Memory ordering
+    /// All that the sender did before is visible to the receiver of this message.
+    #[doc(alias = "mq_send")]
+    pub fn send(&self, message: &[u8], priority: u16) -> Result<(), SendError> {
+        self.core.send(message, priority, Wait::Forever)
+    }
+
+    /// Sends a message if there is room now.
+    ///
+    /// # Errors
+    /// [`SendError`]; `Full` when there is no room.
+    pub fn try_send(&self, message: &[u8], priority: u16) -> Result<(), SendError> {
+        self.core.send(message, priority, Wait::No)
+    }
+
+    /// Sends a message, waiting at most this long while the queue is full.
+    ///
+    /// # Errors
+    /// [`SendError`]; `TimedOut` when it stayed full. With room there, even an expired timeout sends.
+    #[doc(alias = "mq_timedsend")]
+    pub fn send_timeout(&self, message: &[u8], priority: u16, timeout: Duration) -> Result<(), SendError> {
+        self.core.send(message, priority, Wait::timeout(timeout))
+    }
+
+    /// Sends a message, waiting at most until `deadline` while the queue is full.
+    ///
+    /// # Errors
+    /// As [`send_timeout`](Queue::send_timeout).
+    #[doc(alias = "mq_timedsend")]
+    pub fn send_deadline(&self, message: &[u8], priority: u16, deadline: Instant) -> Result<(), SendError> {
+        self.core.send(message, priority, Wait::Until(deadline))
+    }
+
+    /// Sends messages in the order given, waiting while the queue is full, until all are sent.
+    ///
+    /// Cheaper than as many sends: sleeping receivers are woken once. Other senders' messages may come in between; each
+    /// message is sent on its own, so a death or an error in the middle leaves the first ones sent.
+    ///
+    /// # Errors
+    /// [`SendManyError`]: how many were sent, and why the next one was not.
+    pub fn send_many<M: AsRef<[u8]>>(&self, messages: &[(M, u16)]) -> Result<(), SendManyError> {
+        self.core.send_many(messages, Wait::Forever)
+    }
+
+    /// Sends as many of the messages as there is room for now; all of them, or `SendManyError` with the number sent.
+    ///
+    /// # Errors
+    /// [`SendManyError`] whose error is `Full` when there was room for some only.
+    pub fn try_send_many<M: AsRef<[u8]>>(&self, messages: &[(M, u16)]) -> Result<(), SendManyError> {
+        self.core.send_many(messages, Wait::No)
+    }
+
+    /// As [`send_many`](Queue::send_many), waiting at most this long in all.
+    ///
+    /// # Errors
+    /// [`SendManyError`].
+    pub fn send_many_timeout<M: AsRef<[u8]>>(
+        &self,
+        messages: &[(M, u16)],
+        timeout: Duration,
+    ) -> Result<(), SendManyError> {
+        self.core.send_many(messages, Wait::timeout(timeout))
+    }
+
+    /// As [`send_many`](Queue::send_many), waiting at most until `deadline`.
+    ///
+    /// # Errors
+    /// [`SendManyError`].
+    pub fn send_many_deadline<M: AsRef<[u8]>>(
+        &self,
+        messages: &[(M, u16)],
+        deadline: Instant,
+    ) -> Result<(), SendManyError> {
+        self.core.send_many(messages, Wait::Until(deadline))
+    }
+
+    /// Receives the oldest message of the highest priority, waiting while the queue is empty.
+    ///
+    /// # Errors
+    /// [`RecvError`], except `Empty`, `TimedOut`, `BufferTooSmall` and `Busy`.
+    ///
+    /// # Waiting
+    /// Woken by a sender, and by close and unlink. Wakes a sleeping sender.
+    ///
+    /// # If a process dies
+    /// The receiver, before the atomic store that commits: the message is received by another one, at its old place.
+    /// A sender: its messages stay.
+    ///
+    /// # Memory ordering
+    /// All that the sender did before it sent this message is visible.
+    #[doc(alias = "mq_receive")]
+    pub fn recv(&self) -> Result<Message, RecvError> {
+        self.recv_owned(Wait::Forever)
+    }
+
+    /// Receives a message if there is one now.
+    ///
+    /// # Errors
+    /// [`RecvError`]; `Empty` when there is none.
+    pub fn try_recv(&self) -> Result<Message, RecvError> {
+        self.recv_owned(Wait::No)
+    }
+
+    /// Receives a message, waiting at most this long while the queue is empty.
+    ///
+    /// # Errors
+    /// [`RecvError`]; `TimedOut` when it stayed empty. With a message there, even an expired timeout receives it.
+    #[doc(alias = "mq_timedreceive")]
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
+        self.recv_owned(Wait::timeout(timeout))
+    }
+
+    /// Receives a message, waiting at most until `deadline` while the queue is empty.
+    ///
+    /// # Errors
+    /// As [`recv_timeout`](Queue::recv_timeout).
+    #[doc(alias = "mq_timedreceive")]
+    pub fn recv_deadline(&self, deadline: Instant) -> Result<Message, RecvError> {
+        self.recv_owned(Wait::Until(deadline))
+    }
+
+    /// Receives into the caller's buffer, waiting while the queue is empty. It allocates nothing.
+    ///
+    /// The buffer must hold *this* message, not the largest possible one (which is what `mq_receive` wants).
+    ///
+    /// # Errors
+    /// [`RecvError`]; `BufferTooSmall` when the message does not fit, and then it stays where it was.
+    pub fn recv_into(&self, buffer: &mut [u8]) -> Result<Received, RecvError> {
+        self.core.recv(Sink::Slice(buffer), Wait::Forever)
+    }
+
+    /// As [`recv_into`](Queue::recv_into), without waiting.
+    ///
+    /// # Errors
+    /// [`RecvError`]; `Empty` when there is no message.
+    pub fn try_recv_into(&self, buffer: &mut [u8]) -> Result<Received, RecvError> {
+        self.core.recv(Sink::Slice(buffer), Wait::No)
+    }
+
+    /// As [`recv_into`](Queue::recv_into), waiting at most this long.
+    ///
+    /// # Errors
+    /// [`RecvError`]; `TimedOut` when the queue stayed empty.
+    pub fn recv_into_timeout(&self, buffer: &mut [u8], timeout: Duration) -> Result<Received, RecvError> {
+        self.core.recv(Sink::Slice(buffer), Wait::timeout(timeout))
+    }
+
+    /// As [`recv_into`](Queue::recv_into), waiting at most until `deadline`.
+    ///
+    /// # Errors
+    /// [`RecvError`]; `TimedOut` when the queue stayed empty.
+    pub fn recv_into_deadline(&self, buffer: &mut [u8], deadline: Instant) -> Result<Received, RecvError> {
+        self.core.recv(Sink::Slice(buffer), Wait::Until(deadline))
+    }
+
+    /// Receives up to `max` messages at once into `batch`, which is cleared first; waits while the queue is empty, takes
+    /// the lock once. Returns how many there were: at least 1, unless `max` is 0.
+    ///
+    /// # Errors
+    /// [`RecvError`], except `Empty`, `TimedOut`, `BufferTooSmall` and `Busy`.
+    ///
+    /// # If a process dies
+    /// All are copied first and committed one after the other at the end: one that dies while copying had none of them.
+    pub fn recv_many(&self, batch: &mut Batch, max: usize) -> Result<usize, RecvError> {
+        self.core.recv_many(batch, max, Wait::Forever)
+    }
+
+    /// As [`recv_many`](Queue::recv_many), without waiting.
+    ///
+    /// # Errors
+    /// [`RecvError`]; `Empty` when there is no message.
+    pub fn try_recv_many(&self, batch: &mut Batch, max: usize) -> Result<usize, RecvError> {
+        self.core.recv_many(batch, max, Wait::No)
+    }
+
+    /// As [`recv_many`](Queue::recv_many), waiting at most this long for the first one.
+    ///
+    /// # Errors
+    /// [`RecvError`]; `TimedOut` when the queue stayed empty.
+    pub fn recv_many_timeout(&self, batch: &mut Batch, max: usize, timeout: Duration) -> Result<usize, RecvError> {
+        self.core.recv_many(batch, max, Wait::timeout(timeout))
+    }
+
+    /// As [`recv_many`](Queue::recv_many), waiting at most until `deadline` for the first one.
+    ///
+    /// # Errors
+    /// [`RecvError`]; `TimedOut` when the queue stayed empty.
+    pub fn recv_many_deadline(&self, batch: &mut Batch, max: usize, deadline: Instant) -> Result<usize, RecvError> {
+        self.core.recv_many(batch, max, Wait::Until(deadline))
+    }
+
+    fn recv_owned(&self, wait: Wait) -> Result<Message, RecvError> {
+        let mut data = Vec::new();
+        let Received { priority, redelivered, .. } = self.core.recv(Sink::Vec(&mut data), wait)?;
+        Ok(Message { data, priority, redelivered })
+    }
+
+    /// Copies of the next messages, at most `max`, in the order in which they would be received; they stay where they are.
+    /// A message that somebody receives meanwhile is left out.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    ///
+    /// # If a process dies here
+    /// Nothing happens to the messages.
+    pub fn peek(&self, max: usize) -> Result<Vec<Message>, AccessError> {
+        self.core.peek(max)
+    }
+
+    /// How many messages a receive could take now.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    #[allow(clippy::len_without_is_empty, reason = "is_empty is there; both can fail, which the lint does not expect")]
+    pub fn len(&self) -> Result<usize, AccessError> {
+        self.core.len()
+    }
+
+    /// Whether there is no message that a receive could take now.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub fn is_empty(&self) -> Result<bool, AccessError> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Attributes, depth, counters, participants.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    #[doc(alias = "mq_getattr")]
+    pub fn stat(&self) -> Result<Stat, AccessError> {
+        self.core.stat()
+    }
+
+    /// Throws away all messages that a receive could take now, and returns how many there were. Messages that are being
+    /// sent or received meanwhile are not touched. Wakes all sleeping senders.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    ///
+    /// # If a process dies here
+    /// Each message is thrown away by a store of its own: the others are still there.
+    pub fn purge(&self) -> Result<usize, AccessError> {
+        self.core.purge()
+    }
+
+    /// Closes the queue for everybody, and for good: senders get [`SendError::Closed`]; receivers get what is in the queue,
+    /// then [`RecvError::Closed`]. Everybody who is blocked is woken. A send that has claimed its slot already may complete.
+    /// The name stays until it is unlinked. To leave the queue alone, drop the handle instead.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    ///
+    /// # If a process dies here
+    /// The queue is closed or it is not; if nobody was woken, blocked participants notice within half a second.
+    pub fn close(&self) -> Result<(), AccessError> {
+        self.core.close()
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("name", self.name()).field("attributes", &self.attributes()).finish()
+    }
+}

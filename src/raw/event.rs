@@ -1,0 +1,77 @@
+//! The event: a word on which one side sleeps until the other has news. It moves no data and counts no sleepers.
+//!
+//! | W | who may be asleep | transitions |
+//! |---|---|---|
+//! | 0 | those that the last waker woke, or whose wake died with it (their sleep is bounded) | announce: W = 1 |
+//! | 1 | anyone | signal: sequence + 1, W = 0, wake |
+//!
+//! A sleeper sets W *before* it looks for the last time, so a waker that published before it looked at W either sees W or
+//! was seen. A woken sleeper does the same again, so it never leaves others behind a clear W. Nothing is lost when a sleeper
+//! is killed: W then causes one wake in vain.
+
+use super::Shared;
+use crate::sync::{AtomicU32, Ordering, fence, fence_after_rmw, futex};
+use std::time::Duration;
+
+/// "Someone may sleep here."
+const W: u32 = 1;
+/// Flag bits: W, and one that is reserved for doorbells.
+const FLAGS: u32 = 3;
+/// One step of the sequence.
+const STEP: u32 = 4;
+
+/// See the module.
+#[repr(C)]
+pub(crate) struct Event(AtomicU32);
+
+// SAFETY: one atomic integer.
+unsafe impl Shared for Event {}
+
+/// What the word was when a sleeper announced itself; the futex sleeps only while it still is.
+#[derive(Clone, Copy)]
+pub(crate) struct Announced(u32);
+
+impl Event {
+    #[cfg(test)]
+    pub(crate) fn new() -> Event {
+        Event(AtomicU32::new(0))
+    }
+
+    /// Says that someone is about to sleep. What is looked at after this was either published before the next signal, or
+    /// the signal will wake.
+    pub(crate) fn announce(&self) -> Announced {
+        // Partner: `signal`, which publishes, fences, and loads W.
+        let before = self.0.fetch_or(W, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        Announced(before | W)
+    }
+
+    /// Sleeps until a signal after `announced`, at most `timeout`.
+    pub(crate) fn sleep(&self, announced: Announced, timeout: Duration) -> futex::Slept {
+        futex::wait(&self.0, announced.0, timeout)
+    }
+
+    /// Wakes up to `news` sleepers if there may be any. The caller has just published by an atomic read-modify-write.
+    #[inline(always)]
+    pub(crate) fn signal(&self, news: u32) {
+        // Partner: `announce`. The publication is ordered before this load.
+        fence_after_rmw();
+        if self.0.load(Ordering::Relaxed) & W != 0 {
+            self.wake(news);
+        }
+    }
+
+    /// Wakes all sleepers.
+    pub(crate) fn signal_all(&self) {
+        fence(Ordering::SeqCst);
+        self.wake(u32::MAX);
+    }
+
+    #[cold]
+    fn wake(&self, news: u32) {
+        let advance = |word: u32| (word & W != 0).then(|| (word & !FLAGS).wrapping_add(STEP) | (word & FLAGS & !W));
+        if self.0.fetch_update(Ordering::SeqCst, Ordering::Relaxed, advance).is_ok() {
+            futex::wake(&self.0, news);
+        }
+    }
+}

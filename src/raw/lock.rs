@@ -1,0 +1,80 @@
+//! The lock: one word that names its holder. It excludes; it does not know who is alive, and it does not wait by itself
+//! (that is composed in [`shm`](crate::shm), which can ask).
+//!
+//! | owner | sleepers bit | meaning | transitions |
+//! |---|---|---|---|
+//! | 0 | 0 | free | acquire |
+//! | 0 | 1 | free; damage or a waker that died | acquire (keeps the bit) |
+//! | me | 0 | held, nobody sleeps | release; a waiter sets the bit |
+//! | me | 1 | held, someone may sleep | release and wake one |
+
+use super::Shared;
+use super::word::Owner;
+use crate::sync::{AtomicU32, Ordering, fence_after_rmw, futex};
+use std::time::Duration;
+
+const SLEEPERS: u32 = 1 << 31;
+const OWNER: u32 = (1 << 12) - 1;
+
+/// See the module.
+#[repr(C)]
+pub(crate) struct Lock(AtomicU32);
+
+// SAFETY: one atomic integer.
+unsafe impl Shared for Lock {}
+
+impl Lock {
+    #[cfg(test)]
+    pub(crate) fn new() -> Lock {
+        Lock(AtomicU32::new(0))
+    }
+
+    /// Takes the lock if it is free and nobody sleeps on it.
+    #[inline(always)]
+    pub(crate) fn try_acquire(&self, me: Owner) -> bool {
+        // Partner: the swap in `release`: what the last holder did is visible.
+        self.0.compare_exchange(0, me.bits(), Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// As [`try_acquire`](Lock::try_acquire), for one that has slept: others may sleep still, so the bit is set.
+    pub(crate) fn try_acquire_contended(&self, me: Owner) -> bool {
+        let seen = self.0.load(Ordering::Relaxed);
+        let take = || self.0.compare_exchange(seen, me.bits() | SLEEPERS, Ordering::Acquire, Ordering::Relaxed);
+        seen & OWNER == 0 && take().is_ok()
+    }
+
+    /// Who holds it, as far as one can see.
+    pub(crate) fn holder(&self) -> Option<Owner> {
+        Owner::from_bits(self.0.load(Ordering::Acquire) & OWNER)
+    }
+
+    /// Takes the lock from `dead`, whose byte the caller holds. False if the lock does not name it any more.
+    pub(crate) fn steal(&self, dead: Owner, me: Owner) -> bool {
+        let seen = self.0.load(Ordering::Relaxed);
+        // Partner: the dead holder's stores came before its byte was free; Acquire takes what earlier holders released.
+        let take = || self.0.compare_exchange(seen, me.bits() | SLEEPERS, Ordering::Acquire, Ordering::Relaxed);
+        seen & OWNER == dead.bits() && take().is_ok()
+    }
+
+    /// Sleeps while `holder` has the lock, at most `timeout`.
+    pub(crate) fn sleep(&self, holder: Owner, timeout: Duration) {
+        let seen = self.0.load(Ordering::Relaxed);
+        if seen & OWNER != holder.bits() {
+            return;
+        }
+        let asleep = seen | SLEEPERS;
+        if seen == asleep || self.0.compare_exchange(seen, asleep, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            futex::wait(&self.0, asleep, timeout);
+        }
+    }
+
+    /// Gives the lock back and wakes one sleeper. A full barrier: what follows is not done before it.
+    #[inline(always)]
+    pub(crate) fn release(&self) {
+        let before = self.0.swap(0, Ordering::SeqCst);
+        fence_after_rmw();
+        if before & SLEEPERS != 0 {
+            futex::wake(&self.0, 1);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The attach entry: what a participant says of itself. It describes; the right to act is a byte lock, which is elsewhere.
+
+use super::Shared;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// No slot word names this index.
+const FREE: u32 = 0;
+/// Some slot word may name this index.
+const IN_USE: u32 = 1;
+
+/// See the module.
+#[repr(C)]
+pub(crate) struct Entry {
+    state: AtomicU32,
+    pid: AtomicU32,
+    pid_namespace: AtomicU64,
+    since: AtomicU64,
+    command: [AtomicU64; 2],
+    spare: [AtomicU64; 3],
+}
+
+// SAFETY: repr(C), atomics only, and no padding (asserted by the layout).
+unsafe impl Shared for Entry {}
+
+/// A copy of what an entry says.
+pub(crate) struct Description {
+    pub pid: u32,
+    pub pid_namespace: u64,
+    pub since: u64,
+    pub command: [u8; 16],
+}
+
+impl Entry {
+    /// Whether words may name this index.
+    pub(crate) fn in_use(&self) -> bool {
+        self.state.load(Ordering::Acquire) != FREE
+    }
+
+    /// Marks it in use before any word names it; true if it was in use already, left by a dead one.
+    pub(crate) fn occupy(&self) -> bool {
+        self.state.swap(IN_USE, Ordering::SeqCst) != FREE
+    }
+
+    /// Marks it free: every word that named it has been put in order. The caller holds its byte.
+    pub(crate) fn vacate(&self) {
+        self.state.store(FREE, Ordering::Release);
+    }
+
+    pub(crate) fn describe(&self, text: &Description) {
+        self.pid.store(text.pid, Ordering::Relaxed);
+        self.pid_namespace.store(text.pid_namespace, Ordering::Relaxed);
+        self.since.store(text.since, Ordering::Relaxed);
+        let (low, high) = text.command.split_at(8);
+        for (word, half) in self.command.iter().zip([low, high]) {
+            word.store(half.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn description(&self) -> Description {
+        let mut command = [0; 16];
+        let words = self.command.iter().map(|word| word.load(Ordering::Relaxed));
+        command.chunks_mut(8).zip(words).for_each(|(half, word)| half.copy_from_slice(&word.to_le_bytes()));
+        Description {
+            pid: self.pid.load(Ordering::Relaxed),
+            pid_namespace: self.pid_namespace.load(Ordering::Relaxed),
+            since: self.since.load(Ordering::Relaxed),
+            command,
+        }
+    }
+}

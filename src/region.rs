@@ -1,0 +1,108 @@
+//! A region: one mapped file, and the only maker of references into it. It knows offsets and lengths; what lies there is
+//! the business of whoever asks.
+//!
+//! The file can be shortened by whoever may write it, and touching a page beyond its end is then a SIGBUS: see SECURITY.md.
+
+use crate::raw::Shared;
+use crate::sys::memory::Mapping;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::BorrowedFd;
+
+/// See the module.
+pub(crate) struct Region {
+    mapping: Mapping,
+}
+
+/// The place of `len` values of type `T`, checked against one region.
+pub(crate) struct Area<T> {
+    /// Invariant A1: `offset` is a multiple of the alignment of `T`, and `offset + len * size_of::<T>()` is at most the
+    /// length of the region that made this value. Whoever holds an area uses it with that region only (they are fields
+    /// of one struct).
+    offset: usize,
+    len: usize,
+    of: PhantomData<T>,
+}
+
+impl Region {
+    /// Maps the first `len` bytes of the file.
+    pub(crate) fn new(fd: BorrowedFd<'_>, len: u64) -> io::Result<Region> {
+        let len = usize::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
+        Ok(Region { mapping: Mapping::new(fd, len)? })
+    }
+
+    /// The area of `len` values at `offset`. A place outside the region is a fault of ours, not of a peer: the layout was
+    /// checked against the file before it was mapped.
+    pub(crate) fn area<T: Shared>(&self, offset: u64, len: u64) -> Area<T> {
+        let (offset, len) = (usize::try_from(offset).unwrap_or(usize::MAX), usize::try_from(len).unwrap_or(usize::MAX));
+        let end = len.checked_mul(size_of::<T>()).and_then(|bytes| bytes.checked_add(offset));
+        assert!(end.is_some_and(|end| end <= self.mapping.len()), "an area outside its region");
+        assert!(offset.is_multiple_of(align_of::<T>()), "an area out of alignment");
+        Area { offset, len, of: PhantomData }
+    }
+
+    /// The values of an area.
+    #[inline(always)]
+    pub(crate) fn slice<T: Shared>(&self, area: &Area<T>) -> &[T] {
+        debug_assert!(area.offset + area.len * size_of::<T>() <= self.mapping.len());
+        // SAFETY: by A1 the offset lies within the mapping.
+        let first = unsafe { self.mapping.address().add(area.offset) }.cast::<T>();
+        // SAFETY: by A1 `len` values lie within the mapping, which is page-aligned, so they are aligned; `T: Shared` is
+        // valid for every bit pattern and all atomics, so what other processes store meanwhile breaks no rule of a shared
+        // reference. The mapping lives as long as `self`.
+        unsafe { std::slice::from_raw_parts(first.as_ptr(), area.len) }
+    }
+
+    /// The one value at the beginning of an area that was made for at least one.
+    #[inline(always)]
+    pub(crate) fn one<T: Shared>(&self, area: &Area<T>) -> &T {
+        &self.slice(area)[0]
+    }
+
+    /// Copies bytes into the region; false, and nothing copied, if they do not lie within it.
+    #[inline]
+    pub(crate) fn copy_in(&self, offset: u64, bytes: &[u8]) -> bool {
+        let Some(to) = self.bytes_at(offset, bytes.len()) else { return false };
+        // SAFETY: `bytes_at` has checked that the bytes lie within the mapping, and `bytes` is memory of this process that no
+        // mapping of ours overlaps. No reference to payload bytes exists anywhere. A peer that breaks the protocol can store
+        // to them meanwhile; the bytes are then its garbage, as they would be had it stored before.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        true
+    }
+
+    /// Appends bytes of the region to a vector; false, and nothing appended, if they do not lie within it.
+    #[inline]
+    pub(crate) fn copy_to_vec(&self, offset: u64, len: usize, to: &mut Vec<u8>) -> bool {
+        let Some(from) = self.bytes_at(offset, len) else { return false };
+        to.reserve(len);
+        let end = to.len();
+        // SAFETY: `reserve` has made room for `len` bytes behind `end`.
+        let place = unsafe { to.as_mut_ptr().add(end) };
+        // SAFETY: as in `copy_in`, with the vector's spare room as the other side.
+        unsafe { std::ptr::copy_nonoverlapping(from, place, len) };
+        // SAFETY: these bytes have just been written.
+        unsafe { to.set_len(end + len) };
+        true
+    }
+
+    /// Copies bytes of the region into a slice of the same length; false, and nothing copied, if they do not lie within it.
+    #[inline]
+    pub(crate) fn copy_out(&self, offset: u64, to: &mut [u8]) -> bool {
+        let Some(from) = self.bytes_at(offset, to.len()) else { return false };
+        // SAFETY: as in `copy_in`, the other way round.
+        unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+        true
+    }
+
+    /// The address of `len` bytes at `offset`, if all of them lie within the mapping.
+    #[inline(always)]
+    fn bytes_at(&self, offset: u64, len: usize) -> Option<*mut u8> {
+        let offset = usize::try_from(offset).ok()?;
+        let end = offset.checked_add(len)?;
+        if end > self.mapping.len() {
+            return None;
+        }
+        // SAFETY: `offset` is at most the mapping's length.
+        Some(unsafe { self.mapping.address().add(offset) }.as_ptr())
+    }
+}

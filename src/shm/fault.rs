@@ -1,0 +1,81 @@
+//! What can go wrong below the verbs, and what each verb calls it.
+
+use crate::error::{AccessError, RecvError, SendError};
+use crate::raw::Corrupt;
+use std::io;
+
+/// What can go wrong below the verbs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A shared word makes no sense.
+    Corrupt,
+    /// A live process keeps the lock.
+    Busy,
+    /// All places of the attach table are taken.
+    Full,
+    /// The system refused, with this error number.
+    System(i32),
+}
+
+impl From<Corrupt> for Fault {
+    fn from(Corrupt: Corrupt) -> Fault {
+        Fault::Corrupt
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Fault {
+        Fault::System(error.raw_os_error().unwrap_or(libc::EIO))
+    }
+}
+
+impl From<Fault> for SendError {
+    fn from(fault: Fault) -> SendError {
+        match fault {
+            Fault::Corrupt => SendError::Corrupt,
+            Fault::Busy => SendError::Busy,
+            Fault::Full => SendError::System(libc::EUSERS),
+            Fault::System(errno) => SendError::System(errno),
+        }
+    }
+}
+
+impl From<Fault> for RecvError {
+    fn from(fault: Fault) -> RecvError {
+        match fault {
+            Fault::Corrupt => RecvError::Corrupt,
+            Fault::Busy => RecvError::Busy,
+            Fault::Full => RecvError::System(libc::EUSERS),
+            Fault::System(errno) => RecvError::System(errno),
+        }
+    }
+}
+
+impl From<Fault> for AccessError {
+    fn from(fault: Fault) -> AccessError {
+        match fault {
+            Fault::Corrupt => AccessError::Corrupt,
+            Fault::Busy => AccessError::Busy,
+            Fault::Full => AccessError::System(libc::EUSERS),
+            Fault::System(errno) => AccessError::System(errno),
+        }
+    }
+}
+
+impl From<Corrupt> for SendError {
+    fn from(Corrupt: Corrupt) -> SendError {
+        SendError::Corrupt
+    }
+}
+
+impl From<Corrupt> for RecvError {
+    fn from(Corrupt: Corrupt) -> RecvError {
+        RecvError::Corrupt
+    }
+}
+
+impl From<Corrupt> for AccessError {
+    fn from(Corrupt: Corrupt) -> AccessError {
+        AccessError::Corrupt
+    }
+}

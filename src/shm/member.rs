@@ -1,0 +1,287 @@
+//! A participant: its byte lock, its place in the attach table, and with these the lock of the object, stealing it from the
+//! dead, recovering what they left, and becoming a participant of one's own after fork. The same for every kind of object.
+//!
+//! `docs/recovery.md` has the rule ("who holds byte i may act for index i") and the order of the mutexes.
+
+use super::fault::Fault;
+use crate::deadline::Wait;
+use crate::raw::Corrupt;
+use crate::raw::lock::Lock;
+use crate::raw::owner::{Description, Entry};
+use crate::raw::word::Owner;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, pause};
+use crate::sys::file::{self, Facts};
+use crate::sys::{bytelock, process};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+/// How often a taker of the lock looks before it asks whether the holder lives.
+const SPINS: u32 = 100;
+/// The first and the longest sleep on the lock.
+const SLEEP_FIRST: Duration = Duration::from_millis(2);
+const SLEEP_LONGEST: Duration = Duration::from_millis(50);
+/// How long a call that does not wait puts up with a holder that lives and does not run; a timed call, at the least.
+const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE_TIMED: Duration = Duration::from_millis(100);
+
+/// An object whose leavings can be put in order. The lock is held in each method but `wake_all`.
+pub(crate) trait Object {
+    fn lock(&self) -> &Lock;
+    fn entries(&self) -> &[Entry];
+    fn attach_high(&self) -> &AtomicU32;
+    /// Makes the attach entry of this index safe to touch.
+    fn reserve_entry(&self, fd: BorrowedFd<'_>, index: u32) -> io::Result<()>;
+    /// Builds all caches anew from the truth.
+    fn rebuild(&self) -> Result<(), Corrupt>;
+    /// Puts in order every word that names `owner`, whose byte the caller holds.
+    fn recover(&self, owner: Owner) -> Result<(), Corrupt>;
+    /// Wakes every sleeper, for a wake may have died.
+    fn wake_all(&self);
+}
+
+/// See the module.
+pub(crate) struct Member {
+    fd: OwnedFd,
+    /// Device and inode of the object: what the descriptor must lead to, also after a fork.
+    device: u64,
+    inode: u64,
+    /// Bits 32..63: the fork generation it attached in; bits 0..31: its attach index.
+    identity: AtomicU64,
+    /// An operation failed with words that name this index left behind: the entry stays in use, for a recoverer.
+    untidy: AtomicBool,
+}
+
+/// The lock, held. Given back when dropped; after a repair everybody is woken, too.
+pub(crate) struct Held<'a, O: Object> {
+    object: &'a O,
+    repaired: bool,
+}
+
+impl<O: Object> Drop for Held<'_, O> {
+    fn drop(&mut self) {
+        self.object.lock().release();
+        if self.repaired {
+            self.object.wake_all();
+        }
+    }
+}
+
+impl Member {
+    /// A participant of the object that `fd` leads to; it has yet to [`attach`](Member::attach).
+    pub(crate) fn new(fd: OwnedFd, facts: Facts) -> Member {
+        process::enroll(fd.as_raw_fd());
+        let nobody = AtomicU64::new(u64::from(u32::MAX) << 32);
+        Member { fd, device: facts.device, inode: facts.inode, identity: nobody, untidy: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Whether `facts` are those of the object itself.
+    pub(crate) fn is(&self, facts: Facts) -> bool {
+        (facts.device, facts.inode) == (self.device, self.inode)
+    }
+
+    /// Who one is. `None` in a fork child that has not attached yet.
+    #[inline(always)]
+    pub(crate) fn owner(&self) -> Option<Owner> {
+        let identity = self.identity.load(Ordering::Relaxed);
+        ((identity >> 32) as u32 == process::generation()).then(|| Owner::of_index(identity as u32))
+    }
+
+    /// Who one is; attaches first, in a fork child.
+    #[inline(always)]
+    pub(crate) fn require<O: Object>(&self, object: &O) -> Result<Owner, Fault> {
+        match self.owner() {
+            Some(owner) => Ok(owner),
+            None => self.reattach(object),
+        }
+    }
+
+    #[cold]
+    fn reattach<O: Object>(&self, object: &O) -> Result<Owner, Fault> {
+        let _one_at_a_time = process::reattach();
+        if let Some(owner) = self.owner() {
+            return Ok(owner);
+        }
+        // The fork handler could not open the file again if this is something else.
+        if !file::facts(self.fd()).is_ok_and(|facts| self.is(facts)) {
+            return Err(Fault::System(libc::EBADF));
+        }
+        self.attach(object)
+    }
+
+    /// Takes a place in the attach table; cleans up after the one that died there, if one did.
+    pub(crate) fn attach<O: Object>(&self, object: &O) -> Result<Owner, Fault> {
+        let index = self.take_any_byte()?;
+        object.reserve_entry(self.fd(), index)?;
+        object.attach_high().fetch_max(index + 1, Ordering::SeqCst);
+        let entry = object.entries().get(index as usize).ok_or(Fault::Full)?;
+        let inherited = entry.occupy();
+        describe(entry);
+        let me = Owner::of_index(index);
+        if inherited || object.lock().holder() == Some(me) {
+            self.inherit(object, me)?;
+        }
+        self.identity.store(u64::from(process::generation()) << 32 | u64::from(index), Ordering::Relaxed);
+        Ok(me)
+    }
+
+    fn take_any_byte(&self) -> Result<u32, Fault> {
+        for index in 0..=Owner::INDEX_MAX {
+            if bytelock::try_take(self.fd(), index)? {
+                return Ok(index);
+            }
+        }
+        Err(Fault::Full)
+    }
+
+    /// Puts in order what the last holder of our own index left.
+    fn inherit<O: Object>(&self, object: &O, me: Owner) -> Result<(), Fault> {
+        let mut held = self.lock_slowly(object, me, Wait::Forever, true)?;
+        held.repaired = true;
+        Ok(object.recover(me)?)
+    }
+
+    /// Takes the lock.
+    #[inline]
+    pub(crate) fn lock<'a, O: Object>(&self, object: &'a O, me: Owner, wait: Wait) -> Result<Held<'a, O>, Fault> {
+        if object.lock().try_acquire(me) {
+            return Ok(Held { object, repaired: false });
+        }
+        self.lock_slowly(object, me, wait, false)
+    }
+
+    /// Takes the lock from whoever has it, when they give it back or have died. `inherit`: a lock that names us was left
+    /// by the last holder of our index (else it is a sibling thread's).
+    #[cold]
+    fn lock_slowly<'a, O: Object>(
+        &self,
+        object: &'a O,
+        me: Owner,
+        wait: Wait,
+        inherit: bool,
+    ) -> Result<Held<'a, O>, Fault> {
+        let lock = object.lock();
+        for _ in 0..SPINS {
+            if lock.try_acquire(me) {
+                return Ok(Held { object, repaired: false });
+            }
+            pause();
+        }
+        let until = patience(wait);
+        let mut sleep = SLEEP_FIRST;
+        loop {
+            match lock.holder() {
+                None if lock.try_acquire_contended(me) => return Ok(Held { object, repaired: false }),
+                None => continue,
+                Some(holder) if holder == me && inherit => {
+                    let held = Held { object, repaired: true };
+                    object.rebuild()?;
+                    return Ok(held);
+                }
+                Some(holder) if holder != me => {
+                    if let Some(held) = self.steal(object, holder, me)? {
+                        return Ok(held);
+                    }
+                    lock.sleep(holder, sleep);
+                }
+                Some(sibling) => lock.sleep(sibling, sleep),
+            }
+            if lock.try_acquire_contended(me) {
+                return Ok(Held { object, repaired: false });
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Err(Fault::Busy);
+            }
+            sleep = (sleep * 2).min(SLEEP_LONGEST);
+        }
+    }
+
+    /// Takes the lock from `holder` if its byte is to be had, that is, if it is dead; then nothing cached can be trusted.
+    fn steal<'a, O: Object>(&self, object: &'a O, holder: Owner, me: Owner) -> Result<Option<Held<'a, O>>, Fault> {
+        let roster = process::roster();
+        if !bytelock::try_take(self.fd(), holder.index())? {
+            return Ok(None);
+        }
+        let held = object.lock().steal(holder, me).then(|| Held { object, repaired: true });
+        let repaired = match &held {
+            Some(_) => object.rebuild().map_err(Fault::from).and_then(|()| self.recover_others(object, me).map(|_| ())),
+            None => Ok(()),
+        };
+        bytelock::release(self.fd(), holder.index())?;
+        drop(roster);
+        repaired.map(|()| held)
+    }
+
+    /// Puts in order what dead participants left. Wakes everybody if there was one.
+    pub(crate) fn recover<O: Object>(&self, object: &O, me: Owner, wait: Wait) -> Result<(), Fault> {
+        let mut held = self.lock(object, me, wait)?;
+        let roster = process::roster();
+        held.repaired |= self.recover_others(object, me)? > 0;
+        drop(roster);
+        Ok(())
+    }
+
+    /// V1 to V6 of `docs/recovery.md` for every other index. The lock and the roster are held. Returns how many were dead.
+    fn recover_others<O: Object>(&self, object: &O, me: Owner) -> Result<u32, Fault> {
+        let mut dead = 0;
+        let high = object.attach_high().load(Ordering::Acquire).min(Owner::INDEX_MAX + 1);
+        for (index, entry) in (0..high).zip(object.entries()) {
+            if index == me.index() || !entry.in_use() || !bytelock::try_take(self.fd(), index)? {
+                continue;
+            }
+            let recovered = object.recover(Owner::of_index(index));
+            if recovered.is_ok() {
+                entry.vacate();
+                dead += 1;
+            }
+            bytelock::release(self.fd(), index)?;
+            recovered?;
+        }
+        Ok(dead)
+    }
+
+    /// Words that name this index stay behind: leave them to a recoverer when this handle goes.
+    pub(crate) fn leave_untidy(&self) {
+        self.untidy.store(true, Ordering::Relaxed);
+    }
+
+    /// Leaves in order. Nothing of this handle is under way.
+    pub(crate) fn detach<O: Object>(&self, object: &O) {
+        let Some(me) = self.owner() else { return };
+        if !self.untidy.load(Ordering::Relaxed)
+            && let Some(entry) = object.entries().get(me.index() as usize)
+        {
+            entry.vacate();
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        process::dismiss(self.fd.as_raw_fd());
+    }
+}
+
+fn patience(wait: Wait) -> Option<Instant> {
+    let now = Instant::now();
+    match wait {
+        Wait::Forever => None,
+        Wait::No => Some(now + PATIENCE),
+        Wait::Until(instant) => Some(instant.max(now + PATIENCE_TIMED)),
+    }
+}
+
+fn describe(entry: &Entry) {
+    let own = process::describe();
+    entry.describe(&Description {
+        pid: own.pid,
+        pid_namespace: own.pid_namespace,
+        since: own.now_unix_nanos,
+        command: own.command,
+    });
+}

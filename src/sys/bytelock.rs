@@ -1,0 +1,45 @@
+//! Byte locks: open-file-description locks on single bytes of a file, beyond its end. The kernel frees one when the last
+//! copy of the descriptor goes, at death too, in whatever pid namespace.
+//!
+//! Source: fcntl(2), "Open file description locks". rustix has no OFD locks, hence libc.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Where the locks lie: far beyond every file's end.
+const BASE: i64 = 1 << 62;
+
+/// Takes byte `index` if no other open file description has it. A byte of one's own is taken again.
+pub(crate) fn try_take(fd: BorrowedFd<'_>, index: u32) -> io::Result<bool> {
+    match set(fd, index, libc::F_WRLCK) {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives byte `index` back.
+pub(crate) fn release(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    set(fd, index, libc::F_UNLCK)
+}
+
+fn set(fd: BorrowedFd<'_>, index: u32, kind: libc::c_int) -> io::Result<()> {
+    let lock = libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: BASE + i64::from(index),
+        l_len: 1,
+        l_pid: 0,
+    };
+    loop {
+        // SAFETY: the descriptor is open, and `lock` is a valid flock that outlives the call.
+        let result = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+        if result == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! A shared mapping of a file. It knows its address and length, and nothing of what lies in it.
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use std::ffi::c_void;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::ptr::NonNull;
+
+/// `len` bytes of a file, mapped readable, writable and shared from its beginning until this value is dropped.
+pub(crate) struct Mapping {
+    /// Invariant M1: `address` is the start of a mapping of `len` bytes, readable and writable, that lasts as long as this
+    /// value and is never moved.
+    address: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: by M1 the mapping is plain memory, valid in every thread of the process.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; this type hands out an address, and no access through `&self` is made here.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps the first `len` bytes of `fd`. Pages are not reserved by this.
+    pub(crate) fn new(fd: BorrowedFd<'_>, len: usize) -> io::Result<Mapping> {
+        let (prot, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::NORESERVE);
+        // SAFETY: a null hint lets the kernel choose a free range, so no existing memory is replaced.
+        let address = unsafe { mmap(std::ptr::null_mut(), len, prot, flags, fd, 0)? };
+        let address = NonNull::new(address.cast::<u8>()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
+        Ok(Mapping { address, len })
+    }
+
+    /// Its first byte.
+    #[inline(always)]
+    pub(crate) fn address(&self) -> NonNull<u8> {
+        self.address
+    }
+
+    /// Its length in bytes.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: by M1 this is a whole mapping of ours, and whoever borrowed from it borrowed from `self`.
+        let result = unsafe { munmap(self.address.as_ptr().cast::<c_void>(), self.len) };
+        debug_assert!(result.is_ok(), "munmap of a mapping of ours cannot fail");
+    }
+}

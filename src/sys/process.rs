@@ -1,0 +1,181 @@
+//! This process: who it is, how many CPUs it may use, and that it may fork.
+//!
+//! A fork child shares its parent's open file descriptions, and with them the byte locks that say "alive". So the roster
+//! keeps every such descriptor, and a fork handler gives the child descriptions of its own before it runs anything else.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Counts the forks between the first process and this one.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// Every descriptor that holds byte locks. Its mutex also serialises, within the process, everything that takes byte locks
+/// which are not its own (see `docs/recovery.md`).
+static ROSTER: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
+
+/// Serialises attaching anew after a fork.
+static REATTACH: Mutex<()> = Mutex::new(());
+
+/// The locks that the forking thread holds from just before the fork to just after it, on both sides.
+static HELD: Mutex<Option<Held>> = Mutex::new(None);
+
+struct Held {
+    _roster: MutexGuard<'static, Vec<RawFd>>,
+    _reattach: MutexGuard<'static, ()>,
+}
+
+// SAFETY: the guards are put into HELD and taken out again by one thread: the one that forks, which is also the only one
+// of the child.
+unsafe impl Send for Held {}
+
+/// The number of forks between the first process and this one: a handle made under another number is the parent's.
+#[inline(always)]
+pub(crate) fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// The mutex over byte locks that are not one's own. A panic while it was held left nothing half-done in the vector.
+pub(crate) fn roster() -> MutexGuard<'static, Vec<RawFd>> {
+    ROSTER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The mutex over attaching anew after a fork.
+pub(crate) fn reattach() -> MutexGuard<'static, ()> {
+    REATTACH.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on a fork child gets its own open file description under this number.
+pub(crate) fn enroll(fd: RawFd) {
+    static HANDLERS: Once = Once::new();
+    HANDLERS.call_once(|| {
+        // SAFETY: the three handlers are functions that live as long as the program.
+        let result =
+            unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_parent), Some(after_fork_child)) };
+        assert_eq!(result, 0, "pthread_atfork fails only for lack of a few bytes of memory");
+    });
+    roster().push(fd);
+}
+
+/// The reverse of [`enroll`], before the descriptor is closed.
+pub(crate) fn dismiss(fd: RawFd) {
+    roster().retain(|other| *other != fd);
+}
+
+extern "C" fn before_fork() {
+    let reattach = reattach();
+    let held = Held { _roster: roster(), _reattach: reattach };
+    *HELD.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+}
+
+extern "C" fn after_fork_parent() {
+    drop(HELD.lock().unwrap_or_else(PoisonError::into_inner).take());
+}
+
+/// Runs in the child before fork returns: only async-signal-safe calls, no allocation.
+extern "C" fn after_fork_child() {
+    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(held) = &held {
+        held._roster.iter().for_each(|fd| reopen(*fd));
+    }
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+    drop(held);
+}
+
+/// Puts a new open file description of the same inode under the number `fd`; if there is none to be had, one of
+/// `/dev/null`, so that the parent's byte is free and the number stays ours. Attaching checks which it is.
+fn reopen(fd: RawFd) {
+    let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
+    write_decimal(&mut path[14..], fd);
+    let flags = libc::O_RDWR | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    // SAFETY: the path is NUL-terminated.
+    let mut fresh = unsafe { libc::open(path.as_ptr().cast(), flags) };
+    if fresh < 0 {
+        // SAFETY: as above.
+        fresh = unsafe { libc::open(c"/dev/null".as_ptr(), flags) };
+    }
+    if fresh < 0 {
+        // SAFETY: the roster's descriptors are ours; the number may be used by another file from here on, which attaching
+        // notices by its inode.
+        unsafe { libc::close(fd) };
+        return;
+    }
+    // SAFETY: both are open descriptors of ours; dup3 closes the old description under `fd`.
+    unsafe { libc::dup3(fresh, fd, libc::O_CLOEXEC) };
+    // SAFETY: `fresh` was opened above and is used by nobody else.
+    unsafe { libc::close(fresh) };
+}
+
+/// Writes a non-negative number without allocating; `buffer` has room for ten digits.
+fn write_decimal(buffer: &mut [u8], number: RawFd) {
+    let mut digits = [0u8; 10];
+    let (mut left, mut count) = (number.unsigned_abs(), 0);
+    loop {
+        digits[count] = b'0' + u8::try_from(left % 10).unwrap_or(0);
+        left /= 10;
+        count += 1;
+        if left == 0 {
+            break;
+        }
+    }
+    digits[..count].iter().rev().zip(buffer).for_each(|(digit, place)| *place = *digit);
+}
+
+/// How a process describes itself to others. For people; nothing is decided by it.
+pub(crate) struct Description {
+    pub pid: u32,
+    pub pid_namespace: u64,
+    pub command: [u8; 16],
+    pub now_unix_nanos: u64,
+}
+
+/// This process, now.
+pub(crate) fn describe() -> Description {
+    let namespace = rustix::fs::stat("/proc/self/ns/pid").map_or(0, |stat| stat.st_ino);
+    Description { pid: std::process::id(), pid_namespace: namespace, command: command(), now_unix_nanos: unix_nanos() }
+}
+
+/// The wall clock, for people: nanoseconds since the Unix epoch.
+pub(crate) fn unix_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The name of the main thread, which is what ps shows as the command.
+fn command() -> [u8; 16] {
+    let mut name = [0u8; 16];
+    let text = std::fs::read("/proc/self/comm").unwrap_or_default();
+    let text = text.strip_suffix(b"\n").unwrap_or(&text);
+    let len = text.len().min(name.len());
+    name[..len].copy_from_slice(&text[..len]);
+    name
+}
+
+/// Whether this thread may run on one CPU only. Spinning for another process is then useless.
+pub(crate) fn on_one_cpu() -> bool {
+    rustix::thread::sched_getaffinity(None).is_ok_and(|set| set.count() <= 1)
+}
+
+/// The umask of this process: there is no call that reads it without setting it, so it is read from /proc; where that is
+/// missing, the usual 022.
+pub(crate) fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o022)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::CStr;
+
+    #[test]
+    fn decimals() {
+        for (number, text) in [(0, "0"), (7, "7"), (10, "10"), (i32::MAX, "2147483647")] {
+            let mut buffer = [0u8; 12];
+            write_decimal(&mut buffer, number);
+            assert_eq!(CStr::from_bytes_until_nul(&buffer).unwrap().to_str().unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,1207 @@
+//! Death at every instruction: a process is single-stepped through one operation and SIGKILLed after its k-th instruction,
+//! for every k (or every few), each time with a fresh queue and fresh processes. Then a survivor has to go on, and every
+//! message is accounted for.
+//!
+//! It drives the real library through its public face; it knows nothing of the layout. Instructions inside a system call
+//! cannot be stepped: the kernel does the whole call or nothing of it. Blocking waits are left out of what is stepped.
+//!
+//! - `CHAPPE_KILL_EVERY=1` kills at every instruction; without it, at about 60 of each operation.
+//! - `CHAPPE_KILL_MODES=4` lets each kind of survivor (attached before or after the death; looking first or not) meet each
+//!   kill; without it, they take turns.
+//! - `CHAPPE_KILL_PAIRS=20` kills the repairing process at 20 instructions of its repair after a death at each of 20
+//!   instructions of the first; 6 without it.
+//! - Words on the command line choose the operations whose row holds one of them.
+
+mod common;
+
+use chappe::{Batch, Options, Queue, RecvError, SendError, Stat};
+use common::{asleep, identify, number, payload, readable, scratch};
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// A survivor that takes longer than this for one call has failed; the table shows what they really take.
+const BOUND: Duration = Duration::from_secs(2);
+
+/// A survivor that has not reported by then hangs.
+const HANG: Duration = Duration::from_secs(20);
+
+/// An operation with more instructions than this is not stepped to its end.
+const INSTRUCTIONS_MAX: usize = 400_000;
+
+/// Small enough to be inline, large enough to need an extent, large enough to need several pages.
+const SMALL: usize = 24;
+const LARGE: usize = 600;
+const PAGES: usize = 5000;
+
+/// What ids tell: who sent a message. Also the order in which equals must come.
+const BEFORE: u64 = 0;
+const VICTIM: u64 = 1000;
+const SECOND_VICTIM: u64 = 2000;
+const SLEEPER: u64 = 3000;
+const SURVIVOR: u64 = 4000;
+const FILLER: u64 = 5000;
+
+/// The priority of whoever does not care.
+const USUAL: u16 = 5;
+
+// ---- what is done to the queue ----
+
+/// The operation that a victim is stepped through.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Send(usize),
+    TrySend(usize),
+    SendMany(&'static [usize]),
+    /// The first call through a handle that was inherited by fork.
+    InheritedSend(usize),
+    Recv,
+    TryRecv,
+    RecvInto,
+    RecvMany(usize),
+    Peek,
+    Stat,
+    Purge,
+    Close,
+    Unlink,
+    Open,
+    Create,
+    Drop,
+}
+
+impl Act {
+    fn name(self) -> String {
+        match self {
+            Act::Send(length) => format!("send {length}"),
+            Act::TrySend(length) => format!("try_send {length}"),
+            Act::SendMany(lengths) => format!("send_many {lengths:?}"),
+            Act::InheritedSend(length) => format!("fork, send {length}"),
+            Act::RecvMany(max) => format!("recv_many {max}"),
+            Act::Recv => "recv".to_owned(),
+            Act::TryRecv => "try_recv".to_owned(),
+            Act::RecvInto => "recv_into".to_owned(),
+            other => format!("{other:?}").to_lowercase(),
+        }
+    }
+
+    /// The lengths of what it sends.
+    fn sends(self) -> Vec<usize> {
+        match self {
+            Act::Send(length) | Act::TrySend(length) | Act::InheritedSend(length) => vec![length],
+            Act::SendMany(lengths) => lengths.to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// How many messages it takes, of as many as there are.
+    fn takes(self, there: usize) -> usize {
+        match self {
+            Act::Recv | Act::TryRecv | Act::RecvInto => there.min(1),
+            Act::RecvMany(max) => there.min(max),
+            Act::Purge => there,
+            _ => 0,
+        }
+    }
+
+    fn needs_handle(self) -> bool {
+        !matches!(self, Act::Open | Act::Create | Act::Unlink | Act::InheritedSend(_))
+    }
+}
+
+/// Everything that the stepped code needs, made before stepping begins.
+struct Stage {
+    act: Act,
+    options: Options,
+    handle: Option<Queue>,
+    messages: Vec<(Vec<u8>, u16)>,
+    batch: Batch,
+    buffer: Vec<u8>,
+}
+
+impl Stage {
+    fn new(act: Act, options: &Options, first_id: u64, inherited: Option<Queue>) -> Stage {
+        let messages = act.sends().into_iter().zip(first_id..).map(|(length, id)| (payload(id, length), USUAL));
+        let handle = if act.needs_handle() { Some(options.open("/q").expect("the victim opens")) } else { inherited };
+        let (options, messages) = (options.clone(), messages.collect());
+        Stage { act, options, handle, messages, batch: Batch::new(), buffer: vec![0; 8192] }
+    }
+
+    /// The code that is stepped. That a call fails for a good reason (full, empty) is part of the case.
+    fn play(&mut self) -> Result<(), Box<dyn std::error::Error>> {
+        let Some(queue) = &self.handle else { return self.play_without_handle() };
+        match self.act {
+            Act::Send(_) | Act::InheritedSend(_) => queue.send(&self.messages[0].0, USUAL)?,
+            Act::TrySend(_) => match queue.try_send(&self.messages[0].0, USUAL) {
+                Ok(()) | Err(SendError::Full) => {}
+                Err(error) => return Err(error.into()),
+            },
+            Act::SendMany(_) => queue.send_many(&self.messages)?,
+            Act::Recv => drop(queue.recv()?),
+            Act::TryRecv => match queue.try_recv() {
+                Ok(_) | Err(RecvError::Empty) => {}
+                Err(error) => return Err(error.into()),
+            },
+            Act::RecvInto => drop(queue.recv_into(&mut self.buffer)?),
+            Act::RecvMany(max) => drop(queue.recv_many(&mut self.batch, max)?),
+            Act::Peek => drop(queue.peek(10)?),
+            Act::Stat => drop(queue.stat()?),
+            Act::Purge => drop(queue.purge()?),
+            Act::Close => queue.close()?,
+            Act::Drop => drop(self.handle.take()),
+            Act::Unlink | Act::Open | Act::Create => unreachable!("these have no handle"),
+        }
+        Ok(())
+    }
+
+    fn play_without_handle(&mut self) -> Result<(), Box<dyn std::error::Error>> {
+        match self.act {
+            Act::Open => self.handle = Some(self.options.open("/q")?),
+            Act::Create => self.handle = Some(self.options.create_new("/q")?),
+            Act::Unlink => self.options.unlink("/q")?,
+            other => unreachable!("{other:?} has a handle"),
+        }
+        Ok(())
+    }
+}
+
+// ---- the cases ----
+
+/// Who else is there, blocked, while the victim acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asleep {
+    Nobody,
+    Receiver,
+    Sender,
+}
+
+/// One operation in one state of the queue.
+#[derive(Clone)]
+struct Case {
+    state: &'static str,
+    capacity: u32,
+    message_size: u64,
+    /// Whether every slot has been used before, or everything is as created.
+    warm: bool,
+    /// Lengths and priorities of what is in the queue.
+    before: Vec<(usize, u16)>,
+    asleep: Asleep,
+    act: Act,
+    /// How much is done when the operation is over: messages sent, taken; or the steps of close, unlink, create.
+    whole: usize,
+    /// An operation that another process died in before, while this victim was there already.
+    earlier: Option<(Act, usize)>,
+}
+
+impl Case {
+    fn new(act: Act, state: &'static str, before: &[(usize, u16)]) -> Case {
+        let whole = match act {
+            Act::Close | Act::Create => 1,
+            Act::Unlink => 2,
+            _ => act.sends().len() + act.takes(before.len()),
+        };
+        let before = before.to_vec();
+        let asleep = Asleep::Nobody;
+        Case { state, capacity: 4, message_size: 8192, warm: true, before, asleep, act, whole, earlier: None }
+    }
+
+    fn capacity(self, capacity: u32) -> Case {
+        Case { capacity, ..self }
+    }
+
+    fn fresh(self) -> Case {
+        Case { warm: false, ..self }
+    }
+
+    fn asleep(self, asleep: Asleep) -> Case {
+        Case { asleep, ..self }
+    }
+
+    fn whole(self, whole: usize) -> Case {
+        Case { whole, ..self }
+    }
+
+    fn full(&self) -> bool {
+        self.before.len() == self.capacity as usize
+    }
+
+    fn title(&self) -> String {
+        match self.earlier {
+            None => format!("{} | {}", self.act.name(), self.state),
+            Some((earlier, k)) => format!("{} | after a death in {} at {k}", self.act.name(), earlier.name()),
+        }
+    }
+
+    /// What may be received in the end, in the order in which it must be: id and priority.
+    fn everything(&self) -> Vec<(u64, u16)> {
+        let mut all: Vec<(u64, u16)> =
+            (BEFORE..).zip(&self.before).map(|(id, (_, priority))| (id, *priority)).collect();
+        let usual = |ids: std::ops::Range<u64>| ids.map(|id| (id, USUAL));
+        if let Some((earlier, _)) = self.earlier {
+            all.extend(usual(VICTIM..VICTIM + earlier.sends().len() as u64));
+        }
+        all.extend(usual(self.victim()..self.victim() + self.act.sends().len() as u64));
+        if self.asleep == Asleep::Sender {
+            all.push((SLEEPER, USUAL));
+        }
+        all.push((SURVIVOR, USUAL));
+        all.sort_by_key(|(id, priority)| (std::cmp::Reverse(*priority), *id));
+        all
+    }
+
+    /// The first id of the stepped victim's messages.
+    fn victim(&self) -> u64 {
+        if self.earlier.is_some() { SECOND_VICTIM } else { VICTIM }
+    }
+
+    /// How many of the messages there before an earlier victim may have taken.
+    fn earlier_takes(&self) -> usize {
+        self.earlier.map_or(0, |(earlier, _)| earlier.takes(self.before.len()))
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let one = [(SMALL, USUAL)];
+    let three = [(SMALL, 1), (SMALL, 9), (SMALL, USUAL)];
+    let many = [(SMALL, USUAL); 64];
+    let large = [(LARGE, USUAL), (SMALL, USUAL)];
+    let mixed = [(LARGE, USUAL), (SMALL, 9), (PAGES, 9), (SMALL, 1)];
+    let full = [(SMALL, USUAL); 4];
+    vec![
+        Case::new(Act::Send(SMALL), "empty", &[]),
+        Case::new(Act::Send(SMALL), "as created", &[]).fresh(),
+        Case::new(Act::Send(SMALL), "one message", &one),
+        Case::new(Act::Send(SMALL), "three messages", &three),
+        Case::new(Act::Send(SMALL), "room for one", &one).capacity(2),
+        Case::new(Act::Send(SMALL), "64 messages of 200", &many).capacity(200).fresh(),
+        Case::new(Act::Send(SMALL), "capacity 1", &[]).capacity(1),
+        Case::new(Act::Send(LARGE), "empty", &[]),
+        Case::new(Act::Send(LARGE), "as created", &[]).fresh(),
+        Case::new(Act::Send(PAGES), "one message", &one),
+        Case::new(Act::Send(SMALL), "a receiver asleep", &[]).asleep(Asleep::Receiver),
+        Case::new(Act::Send(LARGE), "a receiver asleep", &[]).asleep(Asleep::Receiver),
+        Case::new(Act::TrySend(SMALL), "one message", &one),
+        Case::new(Act::TrySend(SMALL), "full", &full).whole(0),
+        Case::new(Act::SendMany(&[SMALL, SMALL, SMALL]), "one message", &one),
+        Case::new(Act::SendMany(&[LARGE, SMALL, LARGE]), "empty", &[]),
+        Case::new(Act::SendMany(&[SMALL, SMALL]), "a receiver asleep", &[]).asleep(Asleep::Receiver),
+        Case::new(Act::InheritedSend(SMALL), "one message", &one),
+        Case::new(Act::Recv, "one small message", &one),
+        Case::new(Act::Recv, "three messages", &three),
+        Case::new(Act::Recv, "full", &full),
+        Case::new(Act::Recv, "64 messages of 64", &many).capacity(64),
+        Case::new(Act::Recv, "a large message and one", &large),
+        Case::new(Act::Recv, "mixed, full", &mixed),
+        Case::new(Act::Recv, "a sender asleep", &full).asleep(Asleep::Sender),
+        Case::new(Act::Recv, "capacity 1, a sender asleep", &one).capacity(1).asleep(Asleep::Sender),
+        Case::new(Act::Recv, "large, a sender asleep", &[(LARGE, USUAL); 2]).capacity(2).asleep(Asleep::Sender),
+        Case::new(Act::RecvInto, "one small message", &one),
+        Case::new(Act::RecvInto, "a large message and one", &large),
+        Case::new(Act::TryRecv, "three messages", &three),
+        Case::new(Act::TryRecv, "empty", &[]),
+        Case::new(Act::RecvMany(3), "mixed, full", &mixed),
+        Case::new(Act::RecvMany(3), "small, full", &full),
+        Case::new(Act::Peek, "mixed, full", &mixed),
+        Case::new(Act::Stat, "three messages", &three),
+        Case::new(Act::Purge, "mixed, full", &mixed),
+        Case::new(Act::Purge, "three messages", &three),
+        Case::new(Act::Close, "three messages", &three),
+        Case::new(Act::Unlink, "three messages", &three),
+        Case::new(Act::Open, "three messages", &three),
+        Case::new(Act::Create, "nothing there", &[]).fresh(),
+        Case::new(Act::Drop, "three messages", &three),
+    ]
+}
+
+/// What a first victim died in, and what the second, which finds the mess, is stepped through.
+fn pairs() -> Vec<(Act, Case)> {
+    let three = [(SMALL, USUAL); 3];
+    let large = [(LARGE, USUAL); 3];
+    let recoveries = [Act::Recv, Act::Send(SMALL), Act::Stat, Act::Open];
+    let mut all = Vec::new();
+    for second in recoveries {
+        all.push((Act::Send(SMALL), Case::new(second, "", &three).capacity(5)));
+        all.push((Act::Recv, Case::new(second, "", &three)));
+        all.push((Act::Recv, Case::new(second, "", &large)));
+        all.push((Act::RecvMany(2), Case::new(second, "", &large)));
+    }
+    all
+}
+
+// ---- processes ----
+
+/// Runs `child` in a forked process, which ends there whatever happens.
+fn fork(child: impl FnOnce() -> bool) -> i32 {
+    // SAFETY: this program has one thread, so the child has everything that the parent had.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
+    if pid == 0 {
+        die_with_parent();
+        let good = catch_unwind(AssertUnwindSafe(child)).unwrap_or(false);
+        // SAFETY: it takes a number and does not return. Nothing of the parent's is flushed or dropped twice.
+        unsafe { libc::_exit(i32::from(!good)) };
+    }
+    pid
+}
+
+fn die_with_parent() {
+    // SAFETY: this option takes a number.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+fn wait(pid: i32) -> i32 {
+    let mut status = 0;
+    // SAFETY: the status lives through the call.
+    let reaped = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    assert_eq!(reaped, pid, "waitpid: {}", std::io::Error::last_os_error());
+    status
+}
+
+fn kill(pid: i32) {
+    // SAFETY: it takes numbers; the pid is that of a child which was not reaped yet.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+/// A child that is killed and reaped when it goes out of scope.
+struct Child(Option<i32>);
+
+impl Child {
+    fn fork(child: impl FnOnce() -> bool) -> Child {
+        Child(Some(fork(child)))
+    }
+
+    fn kill(&mut self) {
+        if let Some(pid) = self.0.take() {
+            kill(pid);
+            wait(pid);
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Stops the calling process until its tracer lets it go on.
+fn stop_here() {
+    // SAFETY: it takes numbers.
+    unsafe { libc::kill(std::process::id() as i32, libc::SIGSTOP) };
+}
+
+fn ptrace(request: libc::c_uint, pid: i32) -> bool {
+    let nothing = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: the requests used here (TRACEME, SINGLESTEP) ignore address and data, or take data as "no signal".
+    unsafe { libc::ptrace(request, pid, nothing, nothing) == 0 }
+}
+
+/// The traced process's program counter.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn program_counter(pid: i32) -> u64 {
+    // SAFETY: a struct of numbers, for which all-zero is valid.
+    let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+    let start = (&raw mut registers).cast();
+    let mut place = libc::iovec { iov_base: start, iov_len: size_of::<libc::user_regs_struct>() };
+    let general: *mut libc::c_void = std::ptr::without_provenance_mut(1); // NT_PRSTATUS
+    // SAFETY: the kernel writes at most `iov_len` bytes, all of which are the struct's.
+    let read = unsafe { libc::ptrace(libc::PTRACE_GETREGSET, pid, general, (&raw mut place).cast::<libc::c_void>()) };
+    assert_eq!(read, 0, "PTRACE_GETREGSET: {}", std::io::Error::last_os_error());
+    #[cfg(target_arch = "x86_64")]
+    return registers.rip;
+    #[cfg(target_arch = "aarch64")]
+    return registers.pc;
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn program_counter(_: i32) -> u64 {
+    0
+}
+
+/// A process that is stepped through an operation.
+struct Victim(Child);
+
+/// Where a victim is after a step.
+#[derive(PartialEq, Eq)]
+enum At {
+    Inside,
+    End,
+}
+
+impl Victim {
+    /// Forks it, has it prepare, and waits until it stands before the operation.
+    fn start(act: Act, options: &Options, first_id: u64, inherited: Option<&Options>) -> Result<Victim, String> {
+        // The handle to inherit is opened by the parent, as it must be, and left to the child alone.
+        let handle = inherited.map(|options| options.open("/q").expect("the parent opens"));
+        let mut handle = Some(handle);
+        let child = Child::fork(|| {
+            let mut stage = Stage::new(act, options, first_id, handle.take().flatten());
+            if !ptrace(libc::PTRACE_TRACEME, 0) {
+                // SAFETY: it takes a number and does not return.
+                unsafe { libc::_exit(NO_PTRACE) };
+            }
+            stop_here();
+            let result = stage.play();
+            stop_here();
+            result.is_ok()
+        });
+        drop(handle);
+        let mut victim = Victim(child);
+        match victim.wait()? {
+            At::End => Ok(victim),
+            At::Inside => Err("a trap before the operation began".to_owned()),
+        }
+    }
+
+    fn pid(&self) -> i32 {
+        self.0.0.expect("alive")
+    }
+
+    fn wait(&mut self) -> Result<At, String> {
+        let pid = self.pid();
+        let status = wait(pid);
+        match libc::WIFSTOPPED(status).then(|| libc::WSTOPSIG(status)) {
+            Some(libc::SIGTRAP) => Ok(At::Inside),
+            Some(libc::SIGSTOP) => Ok(At::End),
+            Some(signal) => Err(format!("the victim itself got signal {signal}")),
+            None => {
+                self.0.0 = None;
+                Err(format!("the victim ended by itself with status {status:#x}"))
+            }
+        }
+    }
+
+    fn step(&mut self) -> Result<At, String> {
+        if !ptrace(libc::PTRACE_SINGLESTEP, self.pid()) {
+            return Err(format!("PTRACE_SINGLESTEP: {}", std::io::Error::last_os_error()));
+        }
+        self.wait()
+    }
+
+    /// Steps through the whole operation; the program counter before each instruction.
+    fn trace(&mut self) -> Result<Vec<u64>, String> {
+        let mut counters = vec![program_counter(self.pid())];
+        while self.step()? == At::Inside {
+            counters.push(program_counter(self.pid()));
+            if counters.len() > INSTRUCTIONS_MAX {
+                return Err(format!("more than {INSTRUCTIONS_MAX} instructions"));
+            }
+        }
+        Ok(counters)
+    }
+
+    /// Steps over this many instructions; where it stands then, unless the operation ended before.
+    fn advance(&mut self, instructions: usize) -> Result<Option<u64>, String> {
+        for _ in 0..instructions {
+            if self.step()? == At::End {
+                return Ok(None);
+            }
+        }
+        Ok(Some(program_counter(self.pid())))
+    }
+}
+
+/// The exit status of a victim that may not be traced.
+const NO_PTRACE: i32 = 77;
+
+// ---- one kill ----
+
+/// What kind of survivor there is.
+#[derive(Clone, Copy, Debug)]
+struct Mode {
+    /// It was attached before the death; else it comes afterwards.
+    attached: bool,
+    /// It calls `stat`, which puts things in order, before anything else.
+    looks: bool,
+}
+
+impl Mode {
+    /// The kinds that meet the kill with this number, which take turns: one, two or all four.
+    fn of_turn(turn: usize, modes: usize) -> Vec<Mode> {
+        let kind = |number: usize| Mode { attached: number.is_multiple_of(2), looks: number / 2 % 2 == 1 };
+        (0..modes.clamp(1, 4)).map(|step| kind(turn + step)).collect()
+    }
+}
+
+/// What a survivor found.
+struct Report {
+    took: Duration,
+    /// Everything received, in order: id and how often it had been in dead hands.
+    received: Vec<(u64, u32)>,
+    closed: bool,
+    unlinked: bool,
+    /// Whether there was a file of the queue's name when the survivor began.
+    named: bool,
+}
+
+impl Report {
+    fn to_text(&self) -> String {
+        let received: Vec<String> = self.received.iter().map(|(id, dead)| format!("{id}:{dead}")).collect();
+        let flags = [self.closed, self.unlinked, self.named].map(u8::from);
+        format!("{} {} {} {} {}", self.took.as_nanos(), flags[0], flags[1], flags[2], received.join(","))
+    }
+
+    fn from_text(text: &str) -> Option<Report> {
+        let mut words = text.split(' ');
+        let took = Duration::from_nanos(words.next()?.parse().ok()?);
+        let mut flag = || Some(words.next()? == "1");
+        let (closed, unlinked, named) = (flag()?, flag()?, flag()?);
+        let received = words.next()?.split(',').filter(|pair| !pair.is_empty());
+        let received = received.map(|pair| {
+            let (id, dead) = pair.split_once(':')?;
+            Some((id.parse().ok()?, dead.parse().ok()?))
+        });
+        Some(Report { took, received: received.collect::<Option<_>>()?, closed, unlinked, named })
+    }
+}
+
+/// The queue of one kill and whoever lives beside the victim.
+struct Scene<'a> {
+    case: &'a Case,
+    dir: tempfile::TempDir,
+    options: Options,
+    sleeper: Option<Child>,
+    woken: Option<std::io::PipeReader>,
+}
+
+impl<'a> Scene<'a> {
+    fn new(case: &'a Case) -> Scene<'a> {
+        let dir = scratch();
+        let mut options = Queue::options();
+        options.dir(dir.path()).capacity(case.capacity).message_size(case.message_size);
+        if !matches!(case.act, Act::Create) {
+            let queue = options.create_new("/q").expect("the queue of this kill");
+            if case.warm {
+                warm_up(&queue);
+            }
+            for (id, (length, priority)) in (BEFORE..).zip(&case.before) {
+                queue.try_send(&payload(id, *length), *priority).expect("what is there before");
+            }
+        }
+        Scene { case, dir, options, sleeper: None, woken: None }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("chappe.mq.q")
+    }
+
+    /// Starts who is to be asleep, and waits until that is so.
+    fn put_to_sleep(&mut self) {
+        let which = self.case.asleep;
+        if which == Asleep::Nobody {
+            return;
+        }
+        let (woken, mut wakes) = std::io::pipe().expect("a pipe");
+        let options = self.options.clone();
+        let child = Child::fork(move || {
+            let queue = options.open("/q").expect("the sleeper opens");
+            let text = match which {
+                Asleep::Sender => match queue.send(&payload(SLEEPER, SMALL), USUAL) {
+                    Ok(()) => "sent".to_owned(),
+                    Err(error) => error.to_string(),
+                },
+                _ => match queue.recv() {
+                    Ok(message) => format!("{}:{}", name(&message.data), message.redelivered),
+                    Err(error) => error.to_string(),
+                },
+            };
+            writeln!(wakes, "{text}").is_ok()
+        });
+        let pid = child.0.expect("just forked") as u32;
+        let queue = self.options.open("/q").expect("the onlooker opens");
+        let blocked = |stat: Stat| stat.counters.send_blocked + stat.counters.recv_blocked;
+        common::until("somebody sleeps", || blocked(queue.stat().expect("stat")) > 0 && asleep(pid));
+        (self.sleeper, self.woken) = (Some(child), Some(woken));
+    }
+}
+
+/// Uses every slot, with the largest messages of these tests, so that everything is reserved.
+fn warm_up(queue: &Queue) {
+    let large = payload(0, PAGES);
+    for priority in [1, USUAL, 9] {
+        while queue.try_send(&large, priority).is_ok() {}
+        while queue.try_recv().is_ok() {}
+    }
+}
+
+/// The id of a whole message; `torn` is an id that no account has.
+fn name(data: &[u8]) -> u64 {
+    identify(data).unwrap_or(u64::MAX)
+}
+
+/// What one kill showed.
+struct Outcome {
+    report: Report,
+    /// How much of the operation was done.
+    progress: usize,
+    /// Whether the victim stood where the same number of instructions had led before.
+    same_path: bool,
+}
+
+/// A fault, or a kill that went as it must.
+type Verdict = Result<Outcome, String>;
+
+/// A scene with everybody in place: the survivor that was there before, the first death past, the victim about to act.
+struct Set<'a> {
+    scene: Scene<'a>,
+    victim: Victim,
+    survivor: Option<Child>,
+    go: (std::io::PipeReader, std::io::PipeWriter),
+    report: (std::io::PipeReader, std::io::PipeWriter),
+}
+
+impl<'a> Set<'a> {
+    fn new(case: &'a Case, mode: Mode) -> Result<Set<'a>, String> {
+        let mut scene = Scene::new(case);
+        scene.put_to_sleep();
+        let go = std::io::pipe().expect("a pipe");
+        let report = std::io::pipe().expect("a pipe");
+        let survivor = mode.attached.then(|| start_survivor(&scene, mode, &go.0, &report)).transpose()?;
+        let inherited = matches!(case.act, Act::InheritedSend(_)).then_some(&scene.options);
+        let victim = Victim::start(case.act, &scene.options, case.victim(), inherited)?;
+        if let Some((earlier, k)) = case.earlier {
+            let mut first = Victim::start(earlier, &scene.options, VICTIM, None)?;
+            first.advance(k)?;
+            first.0.kill();
+        }
+        Ok(Set { scene, victim, survivor, go, report })
+    }
+
+    /// Lets the survivor go on, or has one come; what it tells.
+    fn survive(mut self, mode: Mode) -> Result<String, String> {
+        if self.survivor.is_none() {
+            self.survivor = Some(start_survivor(&self.scene, mode, &self.go.0, &self.report)?);
+        }
+        writeln!(self.go.1, "go").map_err(|error| error.to_string())?;
+        read_line(&self.report.0).map_err(|error| format!("the survivor hangs or died: {error}"))
+    }
+}
+
+/// Kills the victim of a fresh scene after `k` instructions and lets a survivor of this kind go on.
+fn one_kill(case: &Case, k: usize, expected: Option<u64>, mode: Mode) -> Verdict {
+    let mut set = Set::new(case, mode)?;
+    let stands = set.victim.advance(k)?;
+    set.victim.0.kill();
+    let text = set.survive(mode)?;
+    let report = match text.split_once(' ') {
+        Some(("found", rest)) => Report::from_text(rest).ok_or_else(|| format!("unreadable report {rest:?}"))?,
+        _ => return Err(text),
+    };
+    let progress = judge(case, &report, mode)?;
+    Ok(Outcome { report, progress, same_path: stands == expected })
+}
+
+/// A line from a pipe, within the bound for hanging.
+fn read_line(mut from: &std::io::PipeReader) -> Result<String, String> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    loop {
+        if !readable(from.as_raw_fd(), HANG) {
+            return Err(format!("nothing for {HANG:?}"));
+        }
+        match from.read(&mut byte) {
+            Ok(1) if byte[0] == b'\n' => return Ok(String::from_utf8_lossy(&line).into_owned()),
+            Ok(1) => line.push(byte[0]),
+            other => return Err(format!("the pipe ended: {other:?}")),
+        }
+    }
+}
+
+/// Forks a survivor and waits until it is in its place.
+fn start_survivor(
+    scene: &Scene,
+    mode: Mode,
+    mut go: &std::io::PipeReader,
+    report: &(std::io::PipeReader, std::io::PipeWriter),
+) -> Result<Child, String> {
+    let child = Child::fork(|| {
+        let attached = (mode.attached && !matches!(scene.case.act, Act::Create))
+            .then(|| scene.options.open("/q").expect("the survivor opens"));
+        let mut tell = &report.1;
+        writeln!(tell, "here").expect("the report's pipe");
+        go.read_exact(&mut [0; 3]).expect("the pipe to go");
+        let found = catch_unwind(AssertUnwindSafe(|| survive(scene, mode, attached)));
+        let text = match found {
+            Ok(Ok(report)) => format!("found {}", report.to_text()),
+            Ok(Err(fault)) => fault,
+            Err(_) => "the survivor panicked".to_owned(),
+        };
+        writeln!(tell, "{}", text.replace('\n', " ")).is_ok()
+    });
+    match read_line(&report.0)?.as_str() {
+        "here" => Ok(child),
+        other => Err(format!("the survivor began with {other:?}")),
+    }
+}
+
+// ---- what a survivor does ----
+
+/// Sends, receives everything, fills the queue to its exact capacity and empties it again.
+fn survive(scene: &Scene, mode: Mode, attached: Option<Queue>) -> Result<Report, String> {
+    let case = scene.case;
+    let named = scene.path().exists();
+    let start = Instant::now();
+    let queue = match (attached, case.act) {
+        (Some(queue), _) => queue,
+        (None, Act::Unlink) if !named => return without_name(scene),
+        (None, Act::Create) => timely("create", || scene.options.create("/q"))?,
+        (None, _) => timely("open", || scene.options.open("/q"))?,
+    };
+    let mut survivor = Survivor { case, queue, received: Vec::new(), sent: false, ended: false };
+    if mode.looks {
+        survivor.settled()?;
+    }
+    if let Some(woken) = &scene.woken {
+        survivor.mind_the_sleeper(woken)?;
+    }
+    if case.full() {
+        survivor.receive()?;
+    }
+    survivor.send()?;
+    let first = survivor.receive()?;
+    let took = start.elapsed();
+    while first && survivor.receive()? {}
+    let stat = survivor.settled()?;
+    survivor.all_is_clean(scene, &stat)?;
+    if !survivor.ended {
+        survivor.fill_and_empty()?;
+    }
+    Ok(Report { took, received: survivor.received, closed: stat.closed, unlinked: stat.unlinked, named })
+}
+
+/// A newcomer after an unlink that got as far as the name: the name must be free.
+fn without_name(scene: &Scene) -> Result<Report, String> {
+    let start = Instant::now();
+    let queue = timely("create_new", || scene.options.create_new("/q"))?;
+    let mut survivor = Survivor { case: scene.case, queue, received: Vec::new(), sent: false, ended: false };
+    survivor.send()?;
+    survivor.receive()?;
+    survivor.fill_and_empty()?;
+    Ok(Report { took: start.elapsed(), received: Vec::new(), closed: false, unlinked: false, named: false })
+}
+
+struct Survivor<'a> {
+    case: &'a Case,
+    queue: Queue,
+    received: Vec<(u64, u32)>,
+    sent: bool,
+    /// Closed or unlinked.
+    ended: bool,
+}
+
+/// A call that has to be over within the bound.
+fn timely<T, E: std::fmt::Display>(what: &str, call: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    let start = Instant::now();
+    let result = call().map_err(|error| format!("the survivor's {what}: {error}"))?;
+    let took = start.elapsed();
+    if took > BOUND { Err(format!("the survivor's {what} took {took:?}")) } else { Ok(result) }
+}
+
+impl Survivor<'_> {
+    /// Sends the survivor's message, once.
+    fn send(&mut self) -> Result<(), String> {
+        if std::mem::replace(&mut self.sent, true) {
+            return Ok(());
+        }
+        let message = payload(SURVIVOR, SMALL);
+        match self.queue.send_timeout(&message, USUAL, BOUND) {
+            Ok(()) => {}
+            Err(SendError::Closed | SendError::Unlinked) if matches!(self.case.act, Act::Close | Act::Unlink) => {
+                self.ended = true;
+            }
+            Err(error) => return Err(format!("the survivor's send: {error}; {}", self.describe())),
+        }
+        Ok(())
+    }
+
+    /// Receives one message; false if there is none.
+    fn receive(&mut self) -> Result<bool, String> {
+        match timely("receive", || match self.queue.try_recv() {
+            Err(RecvError::Empty | RecvError::Closed | RecvError::Unlinked) => Ok(None),
+            other => other.map(Some),
+        })? {
+            None => Ok(false),
+            Some(message) => {
+                self.received.push((name(&message.data), message.redelivered));
+                Ok(true)
+            }
+        }
+    }
+
+    /// `stat`, after which nothing of the dead may be left.
+    fn settled(&self) -> Result<Stat, String> {
+        let stat = timely("stat", || self.queue.stat())?;
+        let alone = self.case.asleep == Asleep::Nobody;
+        if alone && (stat.being_sent, stat.being_received) != (0, 0) {
+            return Err(format!("stat leaves {} being sent, {} being received", stat.being_sent, stat.being_received));
+        }
+        Ok(stat)
+    }
+
+    fn describe(&self) -> String {
+        format!("received {:?}, {:?}", self.received, self.queue.stat())
+    }
+
+    /// Waits for the sleeper, and only if the dead one's act cannot have woken it does what wakes it.
+    fn mind_the_sleeper(&mut self, woken: &std::io::PipeReader) -> Result<(), String> {
+        let start = Instant::now();
+        let mut nudged = false;
+        while !readable(woken.as_raw_fd(), Duration::from_millis(1)) {
+            if start.elapsed() > BOUND {
+                return Err(format!("the sleeper was not woken (nudged: {nudged}); {}", self.describe()));
+            }
+            let stat = timely("stat", || self.queue.stat())?;
+            let still = stat.being_sent + stat.being_received == 0;
+            if !nudged && still && self.sleeper_has_reason(&stat) {
+                nudged = true;
+                match self.case.asleep {
+                    Asleep::Receiver => self.send()?,
+                    _ => drop(self.receive()?),
+                }
+            }
+        }
+        let text = read_line(woken)?;
+        match text.split_once(':').and_then(|(id, dead)| Some((id.parse().ok()?, dead.parse().ok()?))) {
+            Some(got) => self.received.push(got),
+            None if text == "sent" => {}
+            None => return Err(format!("the sleeper said {text:?}")),
+        }
+        Ok(())
+    }
+
+    /// Whether it is right that the sleeper sleeps.
+    fn sleeper_has_reason(&self, stat: &Stat) -> bool {
+        match self.case.asleep {
+            Asleep::Receiver => stat.len == 0,
+            _ => stat.len == u64::from(self.case.capacity),
+        }
+    }
+
+    fn all_is_clean(&self, scene: &Scene, stat: &Stat) -> Result<(), String> {
+        if (stat.len, stat.being_sent, stat.being_received) != (0, 0, 0) {
+            return Err(format!("not empty after a receive said so: {}", self.describe()));
+        }
+        if self.case.asleep == Asleep::Nobody && stat.participants.len() != 1 {
+            return Err(format!("the dead are still listed: {:?}", stat.participants));
+        }
+        let files = std::fs::read_dir(scene.dir.path()).map_err(|error| error.to_string())?.count();
+        if files > 1 { Err(format!("{files} files are left in the directory")) } else { Ok(()) }
+    }
+
+    /// Exactly as many messages as the capacity says fit, and come back in order.
+    fn fill_and_empty(&self) -> Result<(), String> {
+        let capacity = u64::from(self.case.capacity);
+        let length = |id: u64| if id.is_multiple_of(3) { LARGE } else { SMALL };
+        for id in FILLER..FILLER + capacity {
+            if let Err(error) = self.queue.try_send(&payload(id, length(id)), USUAL) {
+                return Err(format!("{} of {capacity} fit, then: {error}; {}", id - FILLER, self.describe()));
+            }
+        }
+        if self.queue.try_send(b"one too many", USUAL) != Err(SendError::Full) {
+            return Err(format!("more than {capacity} messages fit"));
+        }
+        for id in FILLER..FILLER + capacity {
+            let got = self.queue.try_recv().map(|message| name(&message.data));
+            if got != Ok(id) {
+                return Err(format!("{got:?} instead of {id} among the messages that filled it"));
+            }
+        }
+        match self.queue.try_recv() {
+            Err(RecvError::Empty) => Ok(()),
+            other => Err(format!("{other:?} instead of Empty at the end")),
+        }
+    }
+}
+
+// ---- the account ----
+
+/// Checks the account and returns how much of the victim's operation was done.
+fn judge(case: &Case, report: &Report, mode: Mode) -> Result<usize, String> {
+    let ids: Vec<u64> = report.received.iter().map(|(id, _)| *id).collect();
+    let fault = |what: &str| Err(format!("{what}: received {:?} (id, times in dead hands)", report.received));
+    if matches!(case.act, Act::Unlink) && !mode.attached && !report.named {
+        return Ok(2);
+    }
+    let everything = case.everything();
+    if ids.iter().any(|id| !everything.iter().any(|(known, _)| known == id)) {
+        return fault("torn or unknown");
+    }
+    if (1..ids.len()).any(|index| ids[..index].contains(&ids[index])) {
+        return fault("received twice");
+    }
+    // What was in dead hands comes late if nobody looked before; else everything comes in order.
+    let in_order = report.received.iter().filter(|(_, dead)| mode.looks || *dead == 0).map(|(id, _)| *id);
+    let place = |id: u64| everything.iter().position(|(known, _)| *known == id);
+    if !in_order.map(place).is_sorted() {
+        return fault("out of order");
+    }
+    let missing: Vec<u64> = everything.iter().map(|(id, _)| *id).filter(|id| !ids.contains(id)).collect();
+    let ended = report.closed || report.unlinked;
+    if missing.iter().any(|id| *id == SLEEPER || (*id == SURVIVOR && !ended)) {
+        return fault("lost, though its send returned");
+    }
+    let sent = progress_of_sends(case, &ids).ok_or_else(|| format!("sent out of turn: received {ids:?}"))?;
+    let taken = missing.iter().filter(|id| **id < VICTIM).count();
+    progress_of_takes(case, &missing, &everything, report)?;
+    let progress = match case.act {
+        Act::Close => usize::from(report.closed),
+        Act::Unlink => usize::from(!report.named) + usize::from(report.unlinked),
+        Act::Create => usize::from(report.named),
+        _ => sent + taken,
+    };
+    if matches!(case.act, Act::Unlink) && report.unlinked && report.named {
+        return fault("unlinked, but the name is there");
+    }
+    if case.earlier.is_none() && progress > case.whole {
+        return fault("more than the operation does");
+    }
+    Ok(progress)
+}
+
+/// How many of the victim's messages are there: the first ones, without a gap.
+fn progress_of_sends(case: &Case, ids: &[u64]) -> Option<usize> {
+    let sent = (case.victim()..).zip(case.act.sends()).take_while(|(id, _)| ids.contains(id)).count();
+    let all = (case.victim()..).zip(case.act.sends()).filter(|(id, _)| ids.contains(id)).count();
+    (sent == all).then_some(sent)
+}
+
+/// Only what the dead were taking may be missing or have been in dead hands.
+fn progress_of_takes(case: &Case, missing: &[u64], all: &[(u64, u16)], report: &Report) -> Result<(), String> {
+    let lost: Vec<u64> = missing.iter().copied().filter(|id| *id < VICTIM).collect();
+    let there: Vec<u64> = all.iter().map(|(id, _)| *id).filter(|id| *id < VICTIM).collect();
+    let takes = case.act.takes(there.len()) + case.earlier_takes();
+    // One victim takes from the front. A second one passes over what the first had in its hands when it died.
+    let front = &there[..takes.min(there.len())];
+    let allowed = if matches!(case.act, Act::Purge) || case.earlier.is_some() { &there[..] } else { front };
+    let in_turn = case.earlier.is_some() || matches!(case.act, Act::Purge) || lost == there[..lost.len()];
+    if lost.len() > takes || lost.iter().any(|id| !allowed.contains(id)) || !in_turn {
+        return Err(format!("lost {lost:?} of {there:?}, of which the dead can have taken {takes}"));
+    }
+    match report.received.iter().find(|(id, dead)| *dead > 0 && !allowed.contains(id)) {
+        Some((id, dead)) => Err(format!("{id} claims to have been in dead hands {dead} times")),
+        None => Ok(()),
+    }
+}
+
+// ---- the rows of the table ----
+
+/// What the kills of one case showed.
+#[derive(Default)]
+struct Row {
+    instructions: usize,
+    kills: usize,
+    faults: Vec<String>,
+    /// Kills whose victim had taken another path than the first run: their place cannot be compared.
+    strayed: usize,
+    /// The instructions after which progress was first seen to be 1, 2, ...
+    commits: Vec<usize>,
+    took: Vec<Duration>,
+}
+
+impl Row {
+    fn fault(&mut self, k: usize, counter: Option<u64>, mode: Mode, what: &str) {
+        let place = counter.map_or_else(|| "the end".to_owned(), place_of);
+        self.faults.push(format!("    k={k} at {place}, {mode:?}: {what}"));
+    }
+
+    fn print(&mut self, title: &str) {
+        self.took.sort_unstable();
+        let at = |share: usize| self.took.get(self.took.len() * share / 100).or(self.took.last());
+        let [p50, max] = [at(50), at(100)].map(|time| time.map_or(0.0, |time| time.as_secs_f64() * 1e3));
+        println!(
+            "{title:<58} {:>6} {:>6} {:>6} {:>7} {p50:>8.2} {max:>8.2}  {}",
+            self.instructions,
+            self.kills,
+            self.faults.len(),
+            self.strayed,
+            self.commits.iter().map(usize::to_string).collect::<Vec<_>>().join(" "),
+        );
+        self.faults.iter().take(8).for_each(|fault| println!("{fault}"));
+        if self.faults.len() > 8 {
+            println!("    and {} more", self.faults.len() - 8);
+        }
+    }
+}
+
+/// A program counter as people and `addr2line` can use it: the file and the offset in it.
+fn place_of(counter: u64) -> String {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    for line in maps.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let Some((from, to)) = words[0].split_once('-') else { continue };
+        let bounds = [from, to].map(|text| u64::from_str_radix(text, 16).unwrap_or(0));
+        if (bounds[0]..bounds[1]).contains(&counter) {
+            let offset = u64::from_str_radix(words[2], 16).unwrap_or(0);
+            let file = words.get(5).map_or("?", |path| path.rsplit('/').next().unwrap_or(path));
+            return format!("{file}+{:#x}", counter - bounds[0] + offset);
+        }
+    }
+    format!("{counter:#x}")
+}
+
+/// The way through a case's operation: the program counter before each instruction.
+fn measure(case: &Case, mode: Mode) -> Result<Vec<u64>, String> {
+    Set::new(case, mode)?.victim.trace()
+}
+
+/// Which instructions to kill at: all of them, or about `samples`; always the first, and the end for both turns.
+fn kill_points(instructions: usize, samples: usize) -> Vec<usize> {
+    let sparse = (instructions / samples).max(1);
+    let every = number("CHAPPE_KILL_EVERY").map_or(sparse, |every| every.max(1) as usize);
+    let mut points: Vec<usize> = (0..instructions).step_by(every).collect();
+    points.extend([instructions, instructions]);
+    points
+}
+
+/// Kills at these points, with each kind of survivor in rising order, and checks that what was done only grows.
+fn run(case: &Case, samples: usize, modes: usize) -> Row {
+    let mut row = Row::default();
+    for attached in [true, false] {
+        let path = match measure(case, Mode { attached, looks: false }) {
+            Ok(path) => path,
+            Err(error) => {
+                row.fault(0, None, Mode { attached, looks: false }, &format!("without a kill: {error}"));
+                continue;
+            }
+        };
+        row.instructions = path.len();
+        let mut done = 0;
+        for (index, k) in kill_points(path.len(), samples).into_iter().enumerate() {
+            for mode in Mode::of_turn(index, modes).into_iter().filter(|mode| mode.attached == attached) {
+                run_one(case, &mut row, &mut done, k, path.get(k).copied(), mode);
+            }
+        }
+    }
+    row
+}
+
+fn run_one(case: &Case, row: &mut Row, done: &mut usize, k: usize, at: Option<u64>, mode: Mode) {
+    row.kills += 1;
+    match one_kill(case, k, at, mode) {
+        Err(what) => row.fault(k, at, mode, &what),
+        Ok(outcome) => {
+            row.took.push(outcome.report.took);
+            if outcome.same_path {
+                check_growth(case, row, done, k, outcome.progress, mode, at);
+            } else {
+                row.strayed += 1;
+            }
+        }
+    }
+}
+
+/// Progress never falls with k; it begins with nothing and ends with the whole.
+fn check_growth(case: &Case, row: &mut Row, done: &mut usize, k: usize, progress: usize, mode: Mode, at: Option<u64>) {
+    if progress < *done {
+        row.fault(k, at, mode, &format!("{progress} done, but {done} were done by a shorter run"));
+    }
+    if case.earlier.is_none() && k == 0 && progress != 0 {
+        row.fault(k, at, mode, &format!("{progress} done before the first instruction"));
+    }
+    if case.earlier.is_none() && at.is_none() && progress != case.whole {
+        row.fault(k, at, mode, &format!("{progress} done at the end instead of {}", case.whole));
+    }
+    if progress > *done {
+        row.commits.push(k);
+        *done = progress;
+    }
+}
+
+/// All pairs of deaths of one kind, as one row.
+fn run_pair(first: Act, second: &Case, deaths: usize) -> Row {
+    let mut sum = Row::default();
+    let alone = Case::new(first, "", &second.before).capacity(second.capacity);
+    let mode = Mode { attached: true, looks: false };
+    let instructions = match measure(&alone, mode) {
+        Ok(path) => path.len(),
+        Err(error) => {
+            sum.fault(0, None, mode, &format!("the first operation without a kill: {error}"));
+            return sum;
+        }
+    };
+    for death in 0..deaths {
+        // In the middle of each of as many equal parts.
+        let k = instructions * (2 * death + 1) / (2 * deaths);
+        let case = Case { earlier: Some((first, k)), ..second.clone() };
+        let row = run(&case, deaths, 1);
+        sum.instructions = sum.instructions.max(row.instructions);
+        sum.kills += row.kills;
+        sum.strayed += row.strayed;
+        sum.took.extend(row.took);
+        sum.faults.extend(row.faults.into_iter().map(|fault| format!("{fault} [first death at {k}]")));
+    }
+    sum
+}
+
+// ---- the program ----
+
+/// The one test that this program is, for those who ask with `--list`.
+const TEST: &str = "death_at_every_instruction";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        if !arguments.iter().any(|argument| argument == "--ignored") {
+            println!("{TEST}: test");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| !word.starts_with("--")).collect();
+    if let Some(reason) = no_ptrace() {
+        println!("skipped: this machine does not let a process trace its child: {reason}");
+        return ExitCode::SUCCESS;
+    }
+    run_chosen(&words)
+}
+
+/// Why stepping does not work here, if it does not.
+fn no_ptrace() -> Option<String> {
+    let child = fork(|| {
+        let traced = ptrace(libc::PTRACE_TRACEME, 0);
+        if traced {
+            stop_here();
+        }
+        traced
+    });
+    let status = wait(child);
+    if !libc::WIFSTOPPED(status) {
+        return Some("PTRACE_TRACEME is refused".to_owned());
+    }
+    let stepped = ptrace(libc::PTRACE_SINGLESTEP, child) && libc::WIFSTOPPED(wait(child));
+    kill(child);
+    wait(child);
+    (!stepped).then(|| "PTRACE_SINGLESTEP is refused".to_owned())
+}
+
+fn chosen(words: &[&str], title: &str) -> bool {
+    words.is_empty() || words.iter().any(|word| TEST.contains(word) || title.contains(word))
+}
+
+fn run_chosen(words: &[&str]) -> ExitCode {
+    let start = Instant::now();
+    let modes = number("CHAPPE_KILL_MODES").unwrap_or(1) as usize;
+    let deaths = number("CHAPPE_KILL_PAIRS").unwrap_or(6) as usize;
+    println!("times in ms: from the death until a survivor had sent and received; commits: first k with more done");
+    println!("{:<58} instrs  kills faults strayed      p50      max  commits", "operation | state");
+    let (mut passed, mut failed, mut kills) = (0, 0, 0);
+    let mut book = |mut row: Row, title: &str| {
+        row.print(title);
+        kills += row.kills;
+        if row.faults.is_empty() { passed += 1 } else { failed += 1 }
+    };
+    for case in cases().iter().filter(|case| chosen(words, &case.title())) {
+        book(run(case, 60, modes), &case.title());
+    }
+    for (first, second) in &pairs() {
+        let sizes = if second.before[0].0 == SMALL { "small" } else { "large" };
+        let title = format!("{} | after a death in {} ({sizes})", second.act.name(), first.name());
+        if chosen(words, &title) {
+            book(run_pair(*first, second, deaths), &title);
+        }
+    }
+    println!("{kills} kills in {:.1?}", start.elapsed());
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
