@@ -4,10 +4,11 @@
 //! The file can be shortened by whoever may write it, and touching a page beyond its end is then a SIGBUS: see SECURITY.md.
 
 use crate::raw::Shared;
+use crate::sys::file;
 use crate::sys::memory::Mapping;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// See the module.
 pub(crate) struct Region {
@@ -25,10 +26,15 @@ pub(crate) struct Area<T> {
 }
 
 impl Region {
-    /// Maps the first `len` bytes of the file.
+    /// Maps the first `len` bytes of the file behind `fd`.
+    ///
+    /// A mapping keeps the open file description that it was made through, and a fork child keeps the mapping. So it is made
+    /// through a description of its own, on which nobody ever takes a byte lock: else the child would keep its dead
+    /// parent's bytes.
     pub(crate) fn new(fd: BorrowedFd<'_>, len: u64) -> io::Result<Region> {
         let len = usize::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        Ok(Region { mapping: Mapping::new(fd, len)? })
+        let through = file::reopen(fd)?;
+        Ok(Region { mapping: Mapping::new(through.as_fd(), len)? })
     }
 
     /// The area of `len` values at `offset`. A place outside the region is a fault of ours, not of a peer: the layout was

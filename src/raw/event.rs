@@ -61,17 +61,24 @@ impl Event {
         }
     }
 
-    /// Wakes all sleepers.
+    /// Wakes all sleepers, whether W is set or not: a clear W means only that somebody was woken and has not looked yet.
     pub(crate) fn signal_all(&self) {
-        fence(Ordering::SeqCst);
-        self.wake(u32::MAX);
+        let advance = |word: u32| Some(after(word));
+        // The closure always gives a word, so this cannot fail. SeqCst: the news is published before.
+        let _ = self.0.fetch_update(Ordering::SeqCst, Ordering::Relaxed, advance);
+        futex::wake(&self.0, u32::MAX);
     }
 
     #[cold]
     fn wake(&self, news: u32) {
-        let advance = |word: u32| (word & W != 0).then(|| (word & !FLAGS).wrapping_add(STEP) | (word & FLAGS & !W));
+        let advance = |word: u32| (word & W != 0).then(|| after(word));
         if self.0.fetch_update(Ordering::SeqCst, Ordering::Relaxed, advance).is_ok() {
             futex::wake(&self.0, news);
         }
     }
+}
+
+/// The word after a signal: the next sequence, W clear.
+fn after(word: u32) -> u32 {
+    (word & !FLAGS).wrapping_add(STEP) | (word & FLAGS & !W)
 }

@@ -30,6 +30,8 @@ pub(crate) const CHUNK: u32 = 64;
 const ENTRIES: u64 = 4096;
 /// The byte lock that the creator of an ephemeral queue holds.
 pub(crate) const CREATOR_BYTE: u32 = Owner::INDEX_MAX + 1;
+/// The byte lock of whoever removes the name of this file.
+pub(crate) const NAME_BYTE: u32 = CREATOR_BYTE + 1;
 
 const FLAG_EPHEMERAL: u32 = 1;
 
@@ -174,10 +176,10 @@ impl Layout {
         (HEADER, ATTACH_AT + PAGE)
     }
 
-    /// The page of attach entries that `index` lies on.
-    pub(crate) fn attach_page(index: u32) -> (u64, u64) {
-        let page = u64::from(index) * size_of::<Entry>() as u64 / PAGE;
-        (ATTACH_AT + page * PAGE, PAGE)
+    /// The pages of attach entries up to and with the one that `index` lies on: all of them, since whoever reads the table
+    /// goes up to the highest index in use.
+    pub(crate) fn attach_pages(index: u32) -> (u64, u64) {
+        (ATTACH_AT, ((u64::from(index) + 1) * size_of::<Entry>() as u64).next_multiple_of(PAGE))
     }
 
     /// A page of the level table.

@@ -44,9 +44,8 @@ pub(crate) trait Object {
 /// See the module.
 pub(crate) struct Member {
     fd: OwnedFd,
-    /// Device and inode of the object: what the descriptor must lead to, also after a fork.
-    device: u64,
-    inode: u64,
+    /// The file of the object: what the descriptor must lead to, also after a fork.
+    facts: Facts,
     /// Bits 32..63: the fork generation it attached in; bits 0..31: its attach index.
     identity: AtomicU64,
     /// An operation failed with words that name this index left behind: the entry stays in use, for a recoverer.
@@ -73,16 +72,16 @@ impl Member {
     pub(crate) fn new(fd: OwnedFd, facts: Facts) -> Member {
         process::enroll(fd.as_raw_fd());
         let nobody = AtomicU64::new(u64::from(u32::MAX) << 32);
-        Member { fd, device: facts.device, inode: facts.inode, identity: nobody, untidy: AtomicBool::new(false) }
+        Member { fd, facts, identity: nobody, untidy: AtomicBool::new(false) }
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
-    /// Whether `facts` are those of the object itself.
-    pub(crate) fn is(&self, facts: Facts) -> bool {
-        (facts.device, facts.inode) == (self.device, self.inode)
+    /// The file of the object.
+    pub(crate) fn facts(&self) -> Facts {
+        self.facts
     }
 
     /// Who one is. `None` in a fork child that has not attached yet.
@@ -108,7 +107,7 @@ impl Member {
             return Ok(owner);
         }
         // The fork handler could not open the file again if this is something else.
-        if !file::facts(self.fd()).is_ok_and(|facts| self.is(facts)) {
+        if !file::facts(self.fd()).is_ok_and(|facts| facts.same_file(self.facts)) {
             return Err(Fault::System(libc::EBADF));
         }
         self.attach(object)

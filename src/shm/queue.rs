@@ -4,6 +4,7 @@
 use super::fault::Fault;
 use super::layout::{CHUNK, CREATOR_BYTE, Identity, Layout, Life};
 use super::member::{Held, Member, Object};
+use super::setup;
 use super::wait::{Awaited, Spin, wait_for};
 use crate::deadline::Wait;
 use crate::error::{AccessError, RecvError, SendError, SendManyError};
@@ -21,7 +22,7 @@ use crate::region::{Area, Region};
 use crate::shm::layout::Header;
 use crate::stat::{Attributes, Counters, Participant, Stat};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence, fence_after_rmw};
-use crate::sys::{bytelock, file};
+use crate::sys::{bytelock, file, process};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -89,7 +90,7 @@ impl Object for Shared<'_> {
     }
 
     fn reserve_entry(&self, fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
-        let (offset, len) = Layout::attach_page(index);
+        let (offset, len) = Layout::attach_pages(index);
         file::reserve(fd, offset, len)
     }
 
@@ -159,7 +160,7 @@ impl Core {
     /// Says that this handle is the creator that the queue goes with.
     pub(crate) fn become_creator(&mut self) -> Result<(), Fault> {
         bytelock::try_take(self.member.fd(), CREATOR_BYTE)?;
-        self.creator = Some(crate::sys::process::generation());
+        self.creator = Some(process::generation());
         Ok(())
     }
 
@@ -237,6 +238,17 @@ impl Core {
         Life::from_word(self.header().life.load(Ordering::Relaxed))
     }
 
+    /// As [`life`](Core::life), before a drain whose finding nothing may then be the end: the load is done before the drain's.
+    #[inline(always)]
+    fn life_before_drain(&self) -> Life {
+        let life = Life::from_word(self.header().life.load(Ordering::Acquire));
+        if life != Life::Open {
+            // Partner: the claim and the fence behind it in `try_claim`.
+            fence(Ordering::SeqCst);
+        }
+        life
+    }
+
     /// Whether slots are in the hands of others, who may be dead. A hint.
     fn watching(&self) -> bool {
         let desk = &self.header().desk;
@@ -256,9 +268,7 @@ impl Core {
         let slept = self.send_silently(me, message, priority, wait)?;
         // S7, S8.
         self.header().receivers.signal(1);
-        if slept && self.ring().armed() {
-            self.header().senders.signal(1);
-        }
+        self.pass_on_room(slept);
         Ok(())
     }
 
@@ -285,10 +295,17 @@ impl Core {
             }
         }
         self.tell_receivers(messages.len() - told);
-        if slept && self.ring().armed() {
+        self.pass_on_room(slept);
+        Ok(())
+    }
+
+    /// S8: a sender that slept may have used up a wake that was for more than one; whether there is more room is not looked at,
+    /// for no word outside the lock tells (a refill may be under way).
+    #[inline]
+    fn pass_on_room(&self, slept: bool) {
+        if slept {
             self.header().senders.signal(1);
         }
-        Ok(())
     }
 
     fn tell_receivers(&self, news: usize) {
@@ -441,6 +458,9 @@ impl Core {
             self.member.leave_untidy();
         }
         self.header().senders.signal(1);
+        if self.life() != Life::Open {
+            self.header().receivers.signal_all();
+        }
         voided
     }
 
@@ -471,7 +491,7 @@ impl Core {
     /// R1 to R10, or T1 to T5 for a large message; `None` if there is none.
     #[inline]
     fn try_recv(&self, me: Owner, sink: &mut Sink<'_>, slept: bool, wait: Wait) -> Result<Option<Received>, RecvError> {
-        let life = self.life();
+        let life = self.life_before_drain();
         let shared = self.shared();
         let held = self.lock(&shared, me, wait)?;
         let Some(chosen) = shared.ledger.choose()? else {
@@ -490,7 +510,9 @@ impl Core {
         drop(held);
         if length > self.layout.inline {
             self.pass_on(more);
+            let untidy = Untidy(&self.member);
             let copied = self.copy(chosen, length, sink);
+            std::mem::forget(untidy);
             self.finish(me, &[chosen])?;
             copied?;
             shared.header.senders.signal(1);
@@ -510,7 +532,7 @@ impl Core {
         slept: bool,
         wait: Wait,
     ) -> Result<Option<usize>, RecvError> {
-        let life = self.life();
+        let life = self.life_before_drain();
         let shared = self.shared();
         let held = self.lock(&shared, me, wait)?;
         let taken = self.take_many(&shared, me, max)?;
@@ -520,7 +542,9 @@ impl Core {
         let more = slept && shared.header.desk.count.load(Ordering::Relaxed) != 0;
         drop(held);
         self.pass_on(more);
+        let untidy = Untidy(&self.member);
         let copied = taken.iter().try_for_each(|chosen| self.copy_to_batch(*chosen, batch));
+        std::mem::forget(untidy);
         self.finish(me, &taken)?;
         copied?;
         shared.header.senders.signal(u32::try_from(taken.len()).unwrap_or(u32::MAX));
@@ -698,25 +722,23 @@ impl Core {
 
     /// Ends an ephemeral queue whose creator is gone, and removes its name. Returns whether it is one.
     pub(crate) fn end_if_orphaned(&self) -> Result<bool, Fault> {
-        if !self.ephemeral || self.creator == Some(crate::sys::process::generation()) {
+        // The creator's own description would be granted its byte again: it never tries.
+        if !self.ephemeral || self.is_creator() {
             return Ok(false);
         }
-        let _roster = crate::sys::process::roster();
+        let _roster = process::roster();
         if !bytelock::try_take(self.fd(), CREATOR_BYTE)? {
             return Ok(false);
         }
-        self.remove_name();
+        let removed = setup::remove_name(self.fd(), &self.path, self.member.facts());
         self.end(Life::Unlinked);
         bytelock::release(self.fd(), CREATOR_BYTE)?;
-        Ok(true)
+        // We may not be allowed to remove it; the queue has ended all the same.
+        Ok(removed.is_ok() || self.life() == Life::Unlinked)
     }
 
-    /// Removes the name if it still leads to this queue.
-    fn remove_name(&self) {
-        if file::facts_at(&self.path).is_ok_and(|facts| self.member.is(facts)) {
-            // It may be gone by now, or we may not be allowed to: the next one who looks will try.
-            let _ = file::remove(&self.path);
-        }
+    fn is_creator(&self) -> bool {
+        self.creator == Some(process::generation())
     }
 
     pub(crate) fn stat(&self) -> Result<Stat, AccessError> {
@@ -750,8 +772,10 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        if self.creator == Some(crate::sys::process::generation()) {
-            self.remove_name();
+        if self.is_creator() {
+            let _roster = process::roster();
+            // It may be gone by now; whoever looks after orphans tries again.
+            let _ = setup::remove_name(self.fd(), &self.path, self.member.facts());
             self.end(Life::Unlinked);
         }
         self.member.detach(&self.shared());
@@ -789,6 +813,15 @@ fn participants(shared: &Shared<'_>) -> Vec<Participant> {
     used.map(describe).collect()
 }
 
+/// Messages are in our hands: should the copying panic, what is left of them is a recoverer's.
+struct Untidy<'a>(&'a Member);
+
+impl Drop for Untidy<'_> {
+    fn drop(&mut self) {
+        self.0.leave_untidy();
+    }
+}
+
 /// A sender that waits for room.
 struct Sender<'a> {
     core: &'a Core,
@@ -815,6 +848,10 @@ impl Awaited for Sender<'_> {
 
     fn recover(&mut self) -> Result<(), SendError> {
         Ok(self.core.recover(self.me, self.wait)?)
+    }
+
+    fn over(&mut self) -> Result<(), SendError> {
+        Ok(self.core.end_if_orphaned().map(|_| ())?)
     }
 
     fn blocked(&self) {
@@ -851,6 +888,10 @@ impl Awaited for Receiver<'_, '_> {
         Ok(self.core.recover(self.me, self.wait)?)
     }
 
+    fn over(&mut self) -> Result<(), RecvError> {
+        Ok(self.core.end_if_orphaned().map(|_| ())?)
+    }
+
     fn blocked(&self) {
         self.core.header().totals.recv_blocked.fetch_add(1, Ordering::Relaxed);
     }
@@ -883,6 +924,10 @@ impl Awaited for BatchReceiver<'_, '_> {
 
     fn recover(&mut self) -> Result<(), RecvError> {
         Ok(self.core.recover(self.me, self.wait)?)
+    }
+
+    fn over(&mut self) -> Result<(), RecvError> {
+        Ok(self.core.end_if_orphaned().map(|_| ())?)
     }
 
     fn blocked(&self) {

@@ -1,7 +1,7 @@
 //! Setting up: create, open, unlink, list. Files come and go here; a queue that is open is [`queue`](super::queue)'s.
 
 use super::fault::Fault;
-use super::layout::{Identity, Layout, Life, OutOfRange, Refusal, VERSION, identify};
+use super::layout::{Identity, Layout, Life, NAME_BYTE, OutOfRange, Refusal, VERSION, identify};
 use super::member::Member;
 use super::queue::Core;
 use crate::error::OpenError;
@@ -10,9 +10,10 @@ use crate::name::{Kind, Name};
 use crate::raw::word::Owner;
 use crate::region::Region;
 use crate::stat::{Attributes, Object};
-use crate::sys::{file, process};
+use crate::sys::file::{self, Facts};
+use crate::sys::{bytelock, process};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -167,22 +168,49 @@ fn is_orphan(name: &Name, path: &Path) -> bool {
 /// Removes a name, and ends the queue behind it for those who have it open.
 pub(crate) fn unlink(kind: Kind, dir: &Path, name: &Name) -> Result<(), OpenError> {
     let path = dir.join(name.file_name(kind));
-    // Opened first: afterwards there is no way to it. What cannot be opened or is no queue is removed all the same.
-    let core = file::open(&path).ok().and_then(|fd| {
-        let identity = examine(&fd, &path).ok()?;
-        map(name.clone(), &path, fd, identity).ok()
-    });
-    match file::remove(&path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(OpenError::NotFound { kind, name: name.clone(), dir: dir.into() });
+    for _ in 0..ROUNDS {
+        match unlink_once(name, &path) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(OpenError::NotFound { kind, name: name.clone(), dir: dir.into() });
+            }
+            Err(source) => return Err(failed("unlink", &path, source)),
         }
-        Err(source) => return Err(failed("unlink", &path, source)),
     }
-    if let Some(core) = core {
+    Err(failed("settle on", &path, io::Error::other("others create and unlink it all the time")))
+}
+
+/// False if the name leads to another file by now.
+fn unlink_once(name: &Name, path: &Path) -> io::Result<bool> {
+    // Opened first: afterwards there is no way to it. What cannot be opened, or is no queue, is removed all the same.
+    let Ok(fd) = file::open(path) else { return file::remove(path).map(|()| true) };
+    let core = examine(&fd, path).and_then(|identity| map(name.clone(), path, file_again(&fd, path)?, identity));
+    if !remove_name(fd.as_fd(), path, file::facts(fd.as_fd())?)? {
+        return Ok(false);
+    }
+    if let Ok(core) = core {
         core.end(Life::Unlinked);
     }
-    Ok(())
+    Ok(true)
+}
+
+fn file_again(fd: &OwnedFd, path: &Path) -> Result<OwnedFd, OpenError> {
+    file::reopen(fd.as_fd()).map_err(|source| failed("open", path, source))
+}
+
+/// Removes a name if it leads to this file; false if it does not. Whoever removes a name holds the name byte of the file, so
+/// that nobody's look is out of date when they remove: else a new file of the same name could go instead.
+pub(crate) fn remove_name(fd: BorrowedFd<'_>, path: &Path, facts: Facts) -> io::Result<bool> {
+    bytelock::take(fd, NAME_BYTE)?;
+    let leads_here = file::facts_at(path).map(|found| found.same_file(facts));
+    let removed = match leads_here {
+        Ok(true) => file::remove(path).map(|()| true),
+        Ok(false) => Ok(false),
+        Err(error) => Err(error),
+    };
+    bytelock::release(fd, NAME_BYTE)?;
+    removed
 }
 
 /// The objects in a directory.

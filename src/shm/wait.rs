@@ -68,6 +68,8 @@ pub(crate) trait Awaited {
     fn watching(&self) -> bool;
     /// Puts in order what the dead left.
     fn recover(&mut self) -> Result<(), Self::Error>;
+    /// Sees whether what is waited for can never come, at the end of a sleep too short for [`recover`](Awaited::recover).
+    fn over(&mut self) -> Result<(), Self::Error>;
     /// Counts a call that sleeps.
     fn blocked(&self);
 }
@@ -102,8 +104,14 @@ fn sleep_for<A: Awaited>(awaited: &mut A, event: &Event, spin: &Spin, wait: Wait
     let mut counted = false;
     loop {
         let announced = event.announce();
-        if let Some(item) = awaited.attempt(true)? {
-            return Ok(Some(item));
+        match awaited.attempt(true) {
+            Ok(None) => {}
+            Ok(item) => return Ok(item),
+            Err(error) => {
+                // This call may have used up a wake that was good news for another.
+                event.signal(1);
+                return Err(error);
+            }
         }
         let bound = if awaited.watching() { SLEEP_WATCHING } else { SLEEP_MAX };
         let Some(left) = wait.left(bound) else { return Ok(None) };
@@ -113,7 +121,8 @@ fn sleep_for<A: Awaited>(awaited: &mut A, event: &Event, spin: &Spin, wait: Wait
         }
         match event.sleep(announced, left) {
             Slept::Awake => spin.look_at_cpus(),
-            Slept::TimedOut => awaited.recover()?,
+            Slept::TimedOut if left == bound => awaited.recover()?,
+            Slept::TimedOut => awaited.over()?,
             Slept::Refused(errno) => return Err(Fault::System(errno).into()),
         }
     }

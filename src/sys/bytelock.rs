@@ -11,19 +11,24 @@ const BASE: i64 = 1 << 62;
 
 /// Takes byte `index` if no other open file description has it. A byte of one's own is taken again.
 pub(crate) fn try_take(fd: BorrowedFd<'_>, index: u32) -> io::Result<bool> {
-    match set(fd, index, libc::F_WRLCK) {
+    match set(fd, libc::F_OFD_SETLK, index, libc::F_WRLCK) {
         Ok(()) => Ok(true),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Gives byte `index` back.
-pub(crate) fn release(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
-    set(fd, index, libc::F_UNLCK)
+/// Takes byte `index`, waiting for the one who has it.
+pub(crate) fn take(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    set(fd, libc::F_OFD_SETLKW, index, libc::F_WRLCK)
 }
 
-fn set(fd: BorrowedFd<'_>, index: u32, kind: libc::c_int) -> io::Result<()> {
+/// Gives byte `index` back.
+pub(crate) fn release(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    set(fd, libc::F_OFD_SETLK, index, libc::F_UNLCK)
+}
+
+fn set(fd: BorrowedFd<'_>, command: libc::c_int, index: u32, kind: libc::c_int) -> io::Result<()> {
     let lock = libc::flock {
         l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
@@ -33,7 +38,7 @@ fn set(fd: BorrowedFd<'_>, index: u32, kind: libc::c_int) -> io::Result<()> {
     };
     loop {
         // SAFETY: the descriptor is open, and `lock` is a valid flock that outlives the call.
-        let result = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+        let result = unsafe { libc::fcntl(fd.as_raw_fd(), command, &raw const lock) };
         if result == 0 {
             return Ok(());
         }

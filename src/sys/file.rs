@@ -20,10 +20,28 @@ pub(crate) struct Facts {
     pub memory: u64,
 }
 
+impl Facts {
+    /// Whether both are of one file.
+    pub(crate) fn same_file(self, other: Facts) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
 /// Opens an existing file for reading and writing. A symbolic link is refused (ELOOP), and a FIFO does not block.
 pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     Ok(fs::open(path, flags, Mode::empty())?)
+}
+
+/// Opens the file behind a descriptor anew: another open file description, which holds none of the locks of the first.
+pub(crate) fn reopen(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(fs::open(own_path(fd)?.as_c_str(), flags, Mode::empty())?)
+}
+
+/// The way to a descriptor's file that needs no name.
+fn own_path(fd: BorrowedFd<'_>) -> io::Result<CString> {
+    Ok(CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd()))?)
 }
 
 /// A new file in `dir` that has no name; [`name`] gives it one when it is complete, and a death before leaves nothing.
@@ -37,8 +55,7 @@ pub(crate) fn create_unnamed(dir: &Path, mode: u32) -> io::Result<OwnedFd> {
 /// Gives an unnamed file its name, atomically; a name that is taken is `AlreadyExists`.
 pub(crate) fn name(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     // linkat with AT_EMPTY_PATH would want a capability; the way through /proc wants none (open(2), O_TMPFILE).
-    let own = CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
-    Ok(fs::linkat(fs::CWD, own.as_c_str(), fs::CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+    Ok(fs::linkat(fs::CWD, own_path(fd)?.as_c_str(), fs::CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 /// What the file is.
