@@ -5,10 +5,13 @@
 
 use crate::raw::Shared;
 use crate::sys::file;
-use crate::sys::memory::Mapping;
+use crate::sys::memory::{self, Mapping};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
+
+/// A cache line.
+const LINE: usize = 64;
 
 /// See the module.
 pub(crate) struct Region {
@@ -98,6 +101,26 @@ impl Region {
         // SAFETY: as in `copy_in`, the other way round.
         unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
         true
+    }
+
+    /// Asks for the lines of `len` bytes at `offset`, for reading.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, offset: u64, len: u64) {
+        for at in (offset..offset + len).step_by(LINE) {
+            if let Some(line) = self.bytes_at(at, 0) {
+                memory::prefetch(line);
+            }
+        }
+    }
+
+    /// Asks for the lines of `len` bytes at `offset`, for writing.
+    #[inline(always)]
+    pub(crate) fn prefetch_write(&self, offset: u64, len: u64) {
+        for at in (offset..offset + len).step_by(LINE) {
+            if let Some(line) = self.bytes_at(at, 0) {
+                memory::prefetch_write(line);
+            }
+        }
     }
 
     /// The address of `len` bytes at `offset`, if all of them lie within the mapping.

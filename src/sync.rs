@@ -12,6 +12,7 @@ pub(crate) use twin::*;
 #[cfg(not(loom))]
 mod real {
     pub(crate) use crate::sys::futex;
+    pub(crate) use crate::sys::memory::{prefetch, prefetch_write};
     pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
     /// The store-load barrier after an atomic read-modify-write. On x86 the locked instruction has been one already.
@@ -39,6 +40,12 @@ mod twin {
     pub(crate) fn fence_after_rmw() {
         fence(Ordering::SeqCst);
     }
+
+    /// The model has no caches.
+    pub(crate) fn prefetch<T>(_: *const T) {}
+
+    /// As above.
+    pub(crate) fn prefetch_write<T>(_: *const T) {}
 
     /// Lets another modelled thread run.
     pub(crate) fn pause() {

@@ -8,13 +8,16 @@ use super::lock::Lock;
 use super::ring::Slot;
 use super::word::{CELLS, Cell, FIRST_TICKET, Meta, Owner, State, Ticket, Word};
 use super::{Corrupt, Shared, at, unlisted};
-use crate::sync::{AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, Ordering::Relaxed, prefetch};
 
 /// How many tickets are kept armed while there are free slots, for slots without a large extent. The rest of the free slots
 /// lie on a stack, so that the memory in use follows the depth of the queue.
 pub(crate) const WINDOW: u64 = 64;
 /// The same for slots whose extent is reserved: few, since each costs memory and cache.
 pub(crate) const WINDOW_WIDE: u64 = 8;
+
+/// How many tickets ahead of the drain slots are fetched.
+const FORESIGHT: u64 = 2;
 
 /// The words of the lock holder, two cache lines.
 #[repr(C)]
@@ -141,6 +144,7 @@ impl Ledger<'_> {
     pub(crate) fn drain(&self) -> Result<(), Corrupt> {
         let mut ticket = self.head();
         for _ in 0..CELLS {
+            self.foresee(ticket);
             let Some((number, word)) = self.armed_slot(ticket)? else { break };
             match word.state() {
                 Some(State::Ready(of)) if of == ticket => self.index.append(number, self.index.priority(number)?)?,
@@ -159,6 +163,26 @@ impl Ledger<'_> {
             self.desk.high_water.store(depth, Relaxed);
         }
         Ok(())
+    }
+
+    /// Fetches the slot of a ticket some steps on.
+    #[inline]
+    fn foresee(&self, ticket: Ticket) {
+        let ticket = ticket.plus(FORESIGHT);
+        let cell = Cell::from_raw(self.cells[ticket.cell()].load(Relaxed));
+        if cell.after(ticket) == 0
+            && let Some(slot) = self.slots.get(cell.slot() as usize)
+        {
+            prefetch(slot);
+        }
+    }
+
+    /// The slot of the message that will be next as far as is known, fetched for the receive after this one.
+    #[inline]
+    pub(crate) fn foreseen(&self) -> Option<u32> {
+        let number = self.index.best().ok()??;
+        prefetch(self.slots.get(number as usize)?);
+        Some(number)
     }
 
     fn look_at_slow(&self) -> Result<(), Corrupt> {

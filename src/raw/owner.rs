@@ -16,7 +16,8 @@ pub(crate) struct Entry {
     pid_namespace: AtomicU64,
     since: AtomicU64,
     command: [AtomicU64; 2],
-    spare: [AtomicU64; 3],
+    pinned: AtomicU32,
+    spare: [AtomicU32; 5],
 }
 
 // SAFETY: repr(C), atomics only, and no padding (asserted by the layout).
@@ -44,6 +45,18 @@ impl Entry {
     /// Marks it free: every word that named it has been put in order. The caller holds its byte.
     pub(crate) fn vacate(&self) {
         self.state.store(FREE, Ordering::Release);
+    }
+
+    /// Says which CPU this participant is confined to, + 1; 0 for none.
+    pub(crate) fn pin(&self, cpu: u32) {
+        if self.pinned.load(Ordering::Relaxed) != cpu {
+            self.pinned.store(cpu, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether this is a participant that may use another CPU than that one (+ 1).
+    pub(crate) fn may_run_beside(&self, cpu: u32) -> bool {
+        self.state.load(Ordering::Relaxed) != FREE && self.pinned.load(Ordering::Relaxed) != cpu
     }
 
     pub(crate) fn describe(&self, text: &Description) {

@@ -5,7 +5,7 @@
 
 use super::word::{CELLS, Cell, Owner, Ticket, Word};
 use super::{Corrupt, Shared, at};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, prefetch_write};
 
 /// A slot, one cache line. See `docs/format.md` for who writes what when.
 #[repr(C)]
@@ -23,6 +23,9 @@ unsafe impl Shared for Slot {}
 
 /// How many tickets a sender walks past before it takes the words for damaged: each step is a claim by somebody else.
 const STEPS_MAX: u32 = 1 << 20;
+
+/// How many sends ahead a slot's lines are fetched: a transfer between processors takes about as long as one or two sends.
+const FORESIGHT: u64 = 2;
 
 /// See the module.
 pub(crate) struct Ring<'a> {
@@ -74,6 +77,16 @@ impl Ring<'_> {
     pub(crate) fn armed(&self) -> bool {
         let ticket = Ticket::new(self.tail.load(Ordering::Acquire));
         Cell::from_raw(self.cells[ticket.cell()].load(Ordering::Acquire)).after(ticket) >= 0
+    }
+
+    /// The slot of the send after the next one, fetched for writing while there is time; the receivers had its line last.
+    #[inline]
+    pub(crate) fn foresee(&self, claimed: Ticket) -> Option<u32> {
+        let ticket = claimed.plus(FORESIGHT);
+        let cell = Cell::from_raw(self.cells[ticket.cell()].load(Ordering::Relaxed));
+        let slot = self.slots.get(cell.slot() as usize).filter(|_| cell.after(ticket) == 0)?;
+        prefetch_write(slot);
+        Some(cell.slot())
     }
 
     /// Commits the message in a claimed slot: from here on it is sent.

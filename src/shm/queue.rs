@@ -154,7 +154,9 @@ impl Core {
 
     /// Takes part.
     pub(crate) fn attach(&self) -> Result<(), Fault> {
-        self.member.attach(&self.shared()).map(|_| ())
+        let me = self.member.attach(&self.shared())?;
+        self.pin(me, self.spin.pinned());
+        Ok(())
     }
 
     /// Says that this handle is the creator that the queue goes with.
@@ -255,6 +257,22 @@ impl Core {
         desk.slow_count.load(Ordering::Relaxed) != 0 || desk.taken.load(Ordering::Relaxed) != 0
     }
 
+    /// Whether a peer can run while this thread spins. One that is not confined to a CPU may run anywhere, and so may its
+    /// peers; one that is looks whether all others are confined to the same one.
+    fn company(&self) -> bool {
+        let pinned = self.spin.pinned();
+        let shared = self.shared();
+        let high = shared.header.attach_high.load(Ordering::Relaxed) as usize;
+        pinned == 0 || shared.entries.iter().take(high).any(|entry| entry.may_run_beside(pinned))
+    }
+
+    /// Tells the others which CPU this thread is confined to.
+    fn pin(&self, me: Owner, cpu: u32) {
+        if let Some(entry) = self.shared().entries.get(me.index() as usize) {
+            entry.pin(cpu);
+        }
+    }
+
     /// What a bounded sleep does when it ends, and a call that would have to wait before it does: see to the dead.
     fn recover(&self, me: Owner, wait: Wait) -> Result<(), Fault> {
         self.end_if_orphaned()?;
@@ -318,13 +336,17 @@ impl Core {
     #[inline]
     fn send_silently(&self, me: Owner, message: &[u8], priority: u16, wait: Wait) -> Result<bool, SendError> {
         self.admit(message, priority)?;
-        let wide = message.len() as u64 > self.layout.inline;
+        let length = message.len() as u64;
+        let wide = length > self.layout.inline;
         let (claim, slept) = match self.try_claim(me, wide, wait)? {
             Some(claim) => (claim, false),
             None => self.wait_to_claim(me, wide, wait)?,
         };
         self.write(me, claim, message, priority)?;
         self.ring().commit(claim)?;
+        if let Some(slot) = self.ring().foresee(claim.ticket) {
+            self.region.prefetch_write(self.layout.payload(slot, 1), length.min(self.layout.inline));
+        }
         Ok(slept)
     }
 
@@ -507,7 +529,11 @@ impl Core {
             shared.ledger.take(chosen, me)?;
         }
         let more = slept && shared.header.desk.count.load(Ordering::Relaxed) != 0;
+        let next = shared.ledger.foreseen();
         drop(held);
+        if let Some(slot) = next {
+            self.region.prefetch(self.layout.payload(slot, 1), length.min(self.layout.inline));
+        }
         if length > self.layout.inline {
             self.pass_on(more);
             let untidy = Untidy(&self.member);
@@ -560,7 +586,11 @@ impl Core {
                 None => Ok(None),
             });
             match next {
-                Ok(Some(chosen)) => taken.push(chosen),
+                Ok(Some(chosen)) => {
+                    self.region
+                        .prefetch(self.layout.payload(chosen.slot, 1), chosen.meta.length().min(self.layout.inline));
+                    taken.push(chosen);
+                }
                 Ok(None) => break,
                 Err(corrupt) => {
                     self.member.leave_untidy();
@@ -842,6 +872,14 @@ impl Awaited for Sender<'_> {
         self.core.ring().armed()
     }
 
+    fn company(&self) -> bool {
+        self.core.company()
+    }
+
+    fn pinned(&self, cpu: u32) {
+        self.core.pin(self.me, cpu);
+    }
+
     fn watching(&self) -> bool {
         self.core.watching()
     }
@@ -880,6 +918,14 @@ impl Awaited for Receiver<'_, '_> {
         self.core.shared().ledger.stirring()
     }
 
+    fn company(&self) -> bool {
+        self.core.company()
+    }
+
+    fn pinned(&self, cpu: u32) {
+        self.core.pin(self.me, cpu);
+    }
+
     fn watching(&self) -> bool {
         self.core.watching()
     }
@@ -916,6 +962,14 @@ impl Awaited for BatchReceiver<'_, '_> {
 
     fn stirring(&self) -> bool {
         self.core.shared().ledger.stirring()
+    }
+
+    fn company(&self) -> bool {
+        self.core.company()
+    }
+
+    fn pinned(&self, cpu: u32) {
+        self.core.pin(self.me, cpu);
     }
 
     fn watching(&self) -> bool {

@@ -13,42 +13,56 @@ const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// The same while the words show something in the hands of another participant, who may be dead.
 const SLEEP_WATCHING: Duration = Duration::from_millis(50);
 
-/// The most and the fewest pauses of one spin: some 20 µs, and about 1 µs.
-const SPIN_MAX: u32 = 1024;
-const SPIN_MIN: u32 = 32;
+/// How many pauses one spin lasts: somewhat more than it takes to wake a sleeper, so that two that answer each other and
+/// were put to sleep once by chance find back to spinning.
+const SPIN: u32 = 1500;
+/// After spins in vain, only every 2^n-th wait spins; n is at most this.
+const RESTRAINT_MAX: u32 = 4;
 
-/// How long this handle spins before it sleeps: longer while that paid lately, shorter while it did not.
+/// Whether this handle spins before it sleeps: always while that paid lately, now and then while it did not.
 pub(crate) struct Spin {
-    budget: AtomicU32,
+    /// Bits 0..7: restraint n; bits 8..31: a count of waits.
+    state: AtomicU32,
+    /// The only CPU that this thread may use + 1; 0 if there are several.
+    pinned: AtomicU32,
 }
 
 impl Spin {
     /// A spin for a thread that may use the CPUs it may use now.
     pub(crate) fn new() -> Spin {
-        let spin = Spin { budget: AtomicU32::new(0) };
-        spin.look_at_cpus();
-        spin
+        Spin { state: AtomicU32::new(0), pinned: AtomicU32::new(process::only_cpu().map_or(0, |cpu| cpu + 1)) }
     }
 
-    /// On one CPU the peer cannot run while we spin: then never.
-    fn look_at_cpus(&self) {
-        let budget = self.budget.load(Relaxed);
-        let budget = if process::on_one_cpu() { 0 } else { budget.max(SPIN_MIN) };
-        self.budget.store(budget, Relaxed);
+    /// The only CPU that this thread may use + 1, as it was last seen; 0 if there are several.
+    pub(crate) fn pinned(&self) -> u32 {
+        self.pinned.load(Relaxed)
     }
 
-    /// Spins until `ready` or the budget is used up.
+    /// Looks again which CPUs this thread may use.
+    fn look_at_cpus(&self) -> u32 {
+        let pinned = process::only_cpu().map_or(0, |cpu| cpu + 1);
+        self.pinned.store(pinned, Relaxed);
+        pinned
+    }
+
+    /// Spins until `ready`, if it is this wait's turn.
     fn until(&self, ready: impl Fn() -> bool) -> bool {
-        let budget = self.budget.load(Relaxed);
-        for _ in 0..budget {
-            if ready() {
-                self.budget.store((budget * 2).min(SPIN_MAX), Relaxed);
-                return true;
-            }
-            pause();
+        let state = self.state.load(Relaxed);
+        let (restraint, turn) = (state & 0xff, (state >> 8).wrapping_add(1) & 0xff_ffff);
+        if turn & ((1 << restraint) - 1) != 0 {
+            self.state.store(turn << 8 | restraint, Relaxed);
+            return false;
         }
-        self.budget.store((budget / 2).max(SPIN_MIN.min(budget)), Relaxed);
-        false
+        let found = (0..SPIN).any(|_| {
+            let found = ready();
+            if !found {
+                pause();
+            }
+            found
+        });
+        let restraint = if found { 0 } else { (restraint + 1).min(RESTRAINT_MAX) };
+        self.state.store(turn << 8 | restraint, Relaxed);
+        found
     }
 }
 
@@ -64,6 +78,10 @@ pub(crate) trait Awaited {
     fn attempt(&mut self, slept: bool) -> Result<Option<Self::Item>, Self::Error>;
     /// Whether an attempt has a prospect: a cheap look, for spinning.
     fn stirring(&self) -> bool;
+    /// Whether some other participant may use a CPU that this thread does not: else it cannot run while we spin.
+    fn company(&self) -> bool;
+    /// Tells the others which CPU this thread is confined to.
+    fn pinned(&self, cpu: u32);
     /// Whether the words show something in the hands of another participant.
     fn watching(&self) -> bool;
     /// Puts in order what the dead left.
@@ -90,7 +108,8 @@ pub(crate) fn wait_for<A: Awaited>(
     if wait == Wait::No {
         return Ok(None);
     }
-    if spin.until(|| awaited.stirring())
+    if awaited.company()
+        && spin.until(|| awaited.stirring())
         && let Some(item) = awaited.attempt(false)?
     {
         return Ok(Some(item));
@@ -120,7 +139,7 @@ fn sleep_for<A: Awaited>(awaited: &mut A, event: &Event, spin: &Spin, wait: Wait
             counted = true;
         }
         match event.sleep(announced, left) {
-            Slept::Awake => spin.look_at_cpus(),
+            Slept::Awake => awaited.pinned(spin.look_at_cpus()),
             Slept::TimedOut if left == bound => awaited.recover()?,
             Slept::TimedOut => awaited.over()?,
             Slept::Refused(errno) => return Err(Fault::System(errno).into()),

@@ -49,3 +49,28 @@ impl Drop for Mapping {
         debug_assert!(result.is_ok(), "munmap of a mapping of ours cannot fail");
     }
 }
+
+/// Asks the processor to fetch the line of `place` for reading. A hint: it changes nothing and cannot fault.
+#[inline(always)]
+pub(crate) fn prefetch<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: prefetcht0 accesses no memory architecturally and raises no exception, whatever the address (Intel SDM 2B,
+    // PREFETCHh; AMD APM 3, PREFETCHlevel).
+    unsafe {
+        std::arch::asm!("prefetcht0 [{}]", in(reg) place, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
+/// Asks the processor to fetch the line of `place` for writing, away from other processors. A hint, as [`prefetch`] is.
+#[inline(always)]
+pub(crate) fn prefetch_write<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as above; processors without prefetchw treat it as a no-operation (AMD APM 3, PREFETCHW).
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) place, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}

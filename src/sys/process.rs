@@ -152,9 +152,11 @@ fn command() -> [u8; 16] {
     name
 }
 
-/// Whether this thread may run on one CPU only. Spinning for another process is then useless.
-pub(crate) fn on_one_cpu() -> bool {
-    rustix::thread::sched_getaffinity(None).is_ok_and(|set| set.count() <= 1)
+/// The CPU that this thread is confined to; `None` if it may use several.
+pub(crate) fn only_cpu() -> Option<u32> {
+    let set = rustix::thread::sched_getaffinity(None).ok().filter(|set| set.count() == 1)?;
+    let cpu = (0..rustix::thread::CpuSet::MAX_CPU).find(|cpu| set.is_set(*cpu))?;
+    u32::try_from(cpu).ok()
 }
 
 /// The umask of this process: there is no call that reads it without setting it, so it is read from /proc; where that is

@@ -2,7 +2,7 @@
 //! paced sends at fixed times, whatever became of the message before, and counts from the time a message was due, so that a
 //! slow one cannot hide the wait of those behind it.
 
-use super::Context;
+use super::{Context, Places};
 use crate::channel::{Channel, Transport, Wait};
 use crate::measure::child::{Child, join_all};
 use crate::measure::shared::{Gate, Shared};
@@ -16,12 +16,12 @@ const SIZE: usize = 64;
 const DEPTH: usize = 10;
 
 /// Half of a round trip, in which the clock is read once and each side writes and sums one payload: p50, p99, p99.9.
-pub fn ping_pong<T: Transport>(context: &Context<'_>, wait: Wait, turns: u64) -> Result<Vec<f64>> {
+pub fn ping_pong<T: Transport>(context: &Context<'_>, places: Places, wait: Wait, turns: u64) -> Result<Vec<f64>> {
     let there = T::create(context.shape(DEPTH, SIZE))?;
     let back = T::create(context.shape(DEPTH, SIZE))?;
     let gate = Shared::<Gate>::new()?;
     let warm = turns / 10;
-    let echo = Child::spawn(Some(context.cpus[1]), || {
+    let echo = Child::spawn(places[1], || {
         let (incoming, outgoing) = (there.attach(wait)?, back.attach(wait)?);
         gate.arrive(2)?;
         let mut buffer = [0u8; SIZE];
@@ -33,7 +33,7 @@ pub fn ping_pong<T: Transport>(context: &Context<'_>, wait: Wait, turns: u64) ->
         }
         Ok(Vec::new())
     })?;
-    let caller = Child::spawn(Some(context.cpus[0]), || {
+    let caller = Child::spawn(places[0], || {
         let (outgoing, incoming) = (there.attach(wait)?, back.attach(wait)?);
         gate.arrive(2)?;
         let mut buffer = [0u8; SIZE];

@@ -1,7 +1,7 @@
 //! Messages as fast as they go, from senders to receivers: the machinery behind `stream`, `size` and `one_cpu`. Every
 //! message is counted and summed at both ends; a run in which the two differ is an error, not a figure.
 
-use super::Context;
+use super::{Context, Places};
 use crate::channel::{Channel, Transport, Wait};
 use crate::measure::child::{Child, join_all};
 use crate::measure::shared::{Gate, Shared};
@@ -19,7 +19,7 @@ pub struct Plan {
     pub per_sender: u64,
     pub depth: usize,
     pub size: usize,
-    pub cpus: [usize; 2],
+    pub places: Places,
 }
 
 impl Plan {
@@ -101,14 +101,14 @@ fn run<T: Transport>(
     let gate = Shared::<Gate>::new()?;
     let mut children = Vec::new();
     for number in 0..u64::from(plan.pairs) {
-        children.push(Child::spawn(Some(plan.cpus[1]), || {
+        children.push(Child::spawn(plan.places[1], || {
             let end = transport.attach(Wait::Blocking)?;
             let mut meter = Meter::new(&plan);
             gate.arrive(plan.processes())?;
             receive(&end, &mut meter, plan.size)?;
             Ok(meter.tally)
         })?);
-        children.push(Child::spawn(Some(plan.cpus[0]), || {
+        children.push(Child::spawn(plan.places[0], || {
             let end = transport.attach(Wait::Blocking)?;
             gate.arrive(plan.processes())?;
             let sent_sum = send(&end, number << 40, plan.per_sender, plan.size)?;

@@ -22,6 +22,12 @@ use clap::ValueEnum;
 use std::fmt;
 use std::path::Path;
 
+/// Where sender and receiver run: bound to these CPUs, or wherever the system puts them.
+type Places = [Option<usize>; 2];
+
+/// Bound to no CPU.
+const FREE: Places = [None, None];
+
 /// What holds for the whole run.
 pub struct Context<'a> {
     /// A directory in shared memory for the queues.
@@ -36,6 +42,11 @@ impl<'a> Context<'a> {
     /// `full`, or a tenth of it in a quick run.
     pub fn amount(&self, full: u64) -> u64 {
         if self.quick { full / 10 } else { full }
+    }
+
+    /// The sender on one CPU, the receiver on the other.
+    fn pinned(&self) -> Places {
+        self.cpus.map(Some)
     }
 
     pub fn shape(&self, depth: usize, size: usize) -> Shape<'a> {

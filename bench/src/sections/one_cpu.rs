@@ -12,8 +12,8 @@ const ABOUT: &str = "64 bytes, written and summed, from one process to another, 
 
 pub fn measure(context: &Context<'_>) -> Outcome {
     let metrics = [Metric::new("messages", Unit::PerSecond)];
-    let (per_sender, cpus) = (context.amount(400_000), [context.cpus[0]; 2]);
-    let plan = move |depth| Plan { pairs: 1, per_sender, depth, size: 64, cpus };
+    let (per_sender, places) = (context.amount(400_000), [Some(context.cpus[0]); 2]);
+    let plan = move |depth| Plan { pairs: 1, per_sender, depth, size: 64, places };
     let contestants = vec![
         Contestant::new("chappe", move || one_by_one::<Ours>(context, plan(1024))),
         Contestant::new("kernel queue, depth 10", move || one_by_one::<PosixQueue>(context, plan(10))),

@@ -1,7 +1,7 @@
 //! How long a message takes to a receiver that is awake, beside the time a single cache line takes.
 
 use super::exchange::{paced, ping_pong};
-use super::{Contestant, Context, Outcome, contest, over};
+use super::{Contestant, Context, FREE, Outcome, contest, over};
 use crate::channel::Wait::{Blocking, Polling};
 use crate::floor::{Slot, line_transfer};
 use crate::ours::Ours;
@@ -10,7 +10,8 @@ use crate::rivals::pipe::Pipe;
 use crate::rivals::posix::PosixQueue;
 
 const ABOUT: &str = "64 bytes, written and summed, from a process on one CPU to one on the other\n\
-    blocking: the plain call (chappe spins a little before it sleeps, the kernel sleeps at once); polling: asked again and again\n\
+    blocking: the plain call (chappe may spin a little before it sleeps, the kernel sleeps at once); polling: asked again and again\n\
+    not pinned: the processes may run on any CPU, which both a scheduler and a library that looks at its CPUs may use\n\
     the goal against the kernel queue is held by the plain calls of both; the polling rows show what is left of it otherwise";
 
 pub const LATENCY: [Metric; 3] = [
@@ -40,16 +41,21 @@ pub fn measure(context: &Context<'_>) -> Outcome {
 }
 
 fn half_trips(context: &Context<'_>) -> Table {
+    let pinned = context.pinned();
     let (fast, slow) = (context.amount(200_000), context.amount(50_000));
     let blocks = usize::try_from(context.amount(4_000)).unwrap_or(400);
     let contestants = vec![
-        Contestant::new("chappe, blocking", move || ping_pong::<Ours>(context, Blocking, fast)),
-        Contestant::new("kernel queue, blocking", move || ping_pong::<PosixQueue>(context, Blocking, slow)),
-        Contestant::new("pipe, blocking", move || ping_pong::<Pipe>(context, Blocking, slow)),
-        Contestant::new("chappe, polling", move || ping_pong::<Ours>(context, Polling, fast)),
-        Contestant::new("kernel queue, polling", move || ping_pong::<PosixQueue>(context, Polling, fast)),
-        Contestant::new("pipe, polling", move || ping_pong::<Pipe>(context, Polling, fast)),
-        Contestant::new("(64 bytes and a flag)", move || ping_pong::<Slot>(context, Polling, fast)),
+        Contestant::new("chappe, blocking", move || ping_pong::<Ours>(context, pinned, Blocking, fast)),
+        Contestant::new("kernel queue, blocking", move || ping_pong::<PosixQueue>(context, pinned, Blocking, slow)),
+        Contestant::new("pipe, blocking", move || ping_pong::<Pipe>(context, pinned, Blocking, slow)),
+        Contestant::new("chappe, polling", move || ping_pong::<Ours>(context, pinned, Polling, fast)),
+        Contestant::new("kernel queue, polling", move || ping_pong::<PosixQueue>(context, pinned, Polling, fast)),
+        Contestant::new("pipe, polling", move || ping_pong::<Pipe>(context, pinned, Polling, fast)),
+        Contestant::new("chappe, blocking, not pinned", move || ping_pong::<Ours>(context, FREE, Blocking, fast)),
+        Contestant::new("kernel queue, blocking, not pinned", move || {
+            ping_pong::<PosixQueue>(context, FREE, Blocking, slow)
+        }),
+        Contestant::new("(64 bytes and a flag)", move || ping_pong::<Slot>(context, pinned, Polling, fast)),
         Contestant::new("(one cache line)", move || line_transfer(context.cpus, blocks)),
     ];
     contest(context.rounds, "half of a round trip", &LATENCY, contestants)

@@ -22,7 +22,7 @@ fn table(context: &Context<'_>, label: &str, size: usize, depth: usize) -> Table
     let metrics = [Metric::new("messages", Unit::PerSecond), Metric::new("bytes", Unit::MegabytesPerSecond)];
     // About a gibibyte of large messages, or 400 000 small ones.
     let per_sender = context.amount((1u64 << 30) / size as u64).clamp(100, context.amount(400_000));
-    let plan = move |depth| Plan { pairs: 1, per_sender, depth, size, cpus: context.cpus };
+    let plan = move |depth| Plan { pairs: 1, per_sender, depth, size, places: context.pinned() };
     let kernel_depth = limits::depth_for(size).clamp(1, depth);
     let contestants = vec![
         Contestant::new("chappe", move || one_by_one::<Ours>(context, plan(depth))),

@@ -1,7 +1,7 @@
 //! Small messages as fast as they go between two CPUs, one sender to one receiver and two to two.
 
 use super::flow::{Plan, batched, one_by_one};
-use super::{Contestant, Context, Outcome, contest, greatest, over};
+use super::{Contestant, Context, FREE, Outcome, contest, greatest, over};
 use crate::ours::Ours;
 use crate::report::{Goal, Metric, Table, Unit};
 use crate::rivals::pipe::Pipe;
@@ -9,7 +9,7 @@ use crate::rivals::posix::PosixQueue;
 
 const ABOUT: &str = "64 bytes, written and summed; senders on one CPU, receivers on the other, processes all; blocking calls\n\
     chappe at its default capacity of 1024; the kernel queue at its default depth of 10 and, where that may be raised, at 1024\n\
-    goals are held against the faster of the two kernel queues";
+    goals are held pinned, against the faster of the two kernel queues";
 
 pub fn measure(context: &Context<'_>) -> Outcome {
     context.need_two_cpus()?;
@@ -28,13 +28,16 @@ pub fn measure(context: &Context<'_>) -> Outcome {
 fn stream(context: &Context<'_>, pairs: u32) -> Table {
     let metrics = [Metric::new("messages", Unit::PerSecond)];
     let per_sender = context.amount(600_000) / u64::from(pairs);
-    let plan = |depth| Plan { pairs, per_sender, depth, size: 64, cpus: context.cpus };
+    let plan = |depth| Plan { pairs, per_sender, depth, size: 64, places: context.pinned() };
+    let free = |depth| Plan { places: FREE, ..plan(depth) };
     let contestants = vec![
         Contestant::new("chappe", move || one_by_one::<Ours>(context, plan(1024))),
         Contestant::new("kernel queue, depth 10", move || one_by_one::<PosixQueue>(context, plan(10))),
         Contestant::new("kernel queue, depth 1024", move || one_by_one::<PosixQueue>(context, plan(1024))),
         Contestant::new("pipe", move || one_by_one::<Pipe>(context, plan(1024))),
         Contestant::new("chappe, 64 a call", move || batched(context, plan(1024))),
+        Contestant::new("chappe, not pinned", move || one_by_one::<Ours>(context, free(1024))),
+        Contestant::new("kernel queue, depth 1024, not pinned", move || one_by_one::<PosixQueue>(context, free(1024))),
     ];
     contest(context.rounds, format!("stream {pairs}→{pairs}"), &metrics, contestants)
 }
