@@ -12,7 +12,7 @@ pub(crate) use twin::*;
 #[cfg(not(loom))]
 mod real {
     pub(crate) use crate::sys::futex;
-    pub(crate) use crate::sys::memory::{prefetch, prefetch_write};
+    pub(crate) use crate::sys::memory::prefetch_write;
     pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
     /// The store-load barrier after an atomic read-modify-write. On x86 the locked instruction has been one already.
@@ -42,9 +42,6 @@ mod twin {
     }
 
     /// The model has no caches.
-    pub(crate) fn prefetch<T>(_: *const T) {}
-
-    /// As above.
     pub(crate) fn prefetch_write<T>(_: *const T) {}
 
     /// Lets another modelled thread run.

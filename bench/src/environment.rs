@@ -25,8 +25,10 @@ pub struct Environment {
     pub clock_source: String,
     pub clock_cost_nanoseconds: f64,
     pub load_average_before: f64,
-    /// Set when the run has ended: the share of CPU time that the hypervisor gave to others, in percent.
+    /// Set when the run has ended: what the hypervisor gave to others, in percent of the CPU time.
     pub steal_percent: f64,
+    /// Set when the run has ended: what other processes of this system used, in percent of the CPU time.
+    pub others_percent: f64,
     pub rounds: usize,
     pub quick: bool,
     pub kernel_queue_limits: String,
@@ -50,6 +52,7 @@ impl Environment {
             clock_cost_nanoseconds: clock::cost(),
             load_average_before: load_average().unwrap_or(f64::NAN),
             steal_percent: 0.0,
+            others_percent: 0.0,
             rounds: arguments.rounds(),
             quick: arguments.quick,
             kernel_queue_limits: limits,
@@ -92,16 +95,52 @@ impl Environment {
         warn(self.hyper_threads_of_one_core, siblings);
         let steal = self.steal_percent;
         warn(steal > 1.0, format!("the hypervisor gave {steal:.1} % of the CPU time to others during the run"));
+        let others = self.others_percent;
+        warn(others > 2.0, format!("other processes used {others:.1} % of the CPU time during the run"));
         warnings
     }
 }
 
-/// CPU time since boot: all of it, and what the hypervisor gave to others, in clock ticks.
-pub fn cpu_ticks() -> Result<(u64, u64)> {
-    let stat = fs::read_to_string("/proc/stat")?;
-    let line = stat.lines().next().unwrap_or_default();
-    let ticks: Vec<u64> = line.split_whitespace().skip(1).take(8).filter_map(|tick| tick.parse().ok()).collect();
-    Ok((ticks.iter().sum(), ticks.get(7).copied().unwrap_or(0)))
+/// CPU time in clock ticks, all CPUs together.
+pub struct Ticks {
+    all: u64,
+    stolen: u64,
+    busy: u64,
+    /// This process and the children that it has waited for.
+    ours: u64,
+}
+
+impl Ticks {
+    pub fn now() -> Result<Ticks> {
+        let stat = fs::read_to_string("/proc/stat")?;
+        // user nice system idle iowait irq softirq steal
+        let times = numbers(stat.lines().next().unwrap_or_default(), 1, 8);
+        let [user, nice, system, idle, iowait, irq, softirq, stolen] = times[..] else {
+            return Err("/proc/stat has no times".into());
+        };
+        let own = fs::read_to_string("/proc/self/stat")?;
+        // The command, in parentheses, may hold blanks: count from behind it. Then utime stime cutime cstime.
+        let after_command = own.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let ours = numbers(after_command, 11, 4).iter().sum();
+        let busy = user + nice + system + irq + softirq;
+        Ok(Ticks { all: busy + idle + iowait + stolen, stolen, busy, ours })
+    }
+}
+
+impl Environment {
+    /// What the run had to share its CPUs with since `before`.
+    pub fn note_the_others(&mut self, before: &Ticks) -> Result<()> {
+        let now = Ticks::now()?;
+        let all = (now.all - before.all).max(1) as f64;
+        let others = (now.busy - before.busy).saturating_sub(now.ours - before.ours);
+        self.steal_percent = 100.0 * (now.stolen - before.stolen) as f64 / all;
+        self.others_percent = 100.0 * others as f64 / all;
+        Ok(())
+    }
+}
+
+fn numbers(text: &str, skip: usize, take: usize) -> Vec<u64> {
+    text.split_whitespace().skip(skip).take(take).filter_map(|number| number.parse().ok()).collect()
 }
 
 fn read(path: &str) -> String {

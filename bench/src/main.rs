@@ -12,7 +12,7 @@ mod sections;
 mod supervise;
 
 use clap::Parser;
-use environment::{Environment, cpu_ticks};
+use environment::{Environment, Ticks};
 use measure::Result;
 use report::Report;
 use rustix::thread::{CpuSet, sched_getaffinity};
@@ -86,7 +86,7 @@ fn run(arguments: &Arguments, dir: &Path) -> Result<bool> {
     environment.warnings().iter().for_each(|warning| println!("{warning}"));
     let context = Context { dir, cpus: pinned, rounds: arguments.rounds(), quick: arguments.quick };
     let mut report = Report { environment, sections: Vec::new() };
-    let before = cpu_ticks()?;
+    let before = Ticks::now()?;
     let mut whole = true;
     for name in arguments.names() {
         eprintln!("measuring: {name}");
@@ -101,8 +101,7 @@ fn run(arguments: &Arguments, dir: &Path) -> Result<bool> {
             }
         }
     }
-    let after = cpu_ticks()?;
-    report.environment.steal_percent = 100.0 * (after.1 - before.1) as f64 / (after.0 - before.0).max(1) as f64;
+    report.environment.note_the_others(&before)?;
     println!("{}", report.show_goals());
     report.environment.warnings().iter().for_each(|warning| println!("{warning}"));
     if let Some(file) = json {

@@ -8,16 +8,16 @@ use super::lock::Lock;
 use super::ring::Slot;
 use super::word::{CELLS, Cell, FIRST_TICKET, Meta, Owner, State, Ticket, Word};
 use super::{Corrupt, Shared, at, unlisted};
-use crate::sync::{AtomicU32, AtomicU64, Ordering, Ordering::Relaxed, prefetch};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, Ordering::Relaxed, prefetch_write};
 
 /// How many tickets are kept armed while there are free slots, for slots without a large extent. The rest of the free slots
 /// lie on a stack, so that the memory in use follows the depth of the queue.
-pub(crate) const WINDOW: u64 = 64;
+pub(crate) const WINDOW: u64 = 256;
 /// The same for slots whose extent is reserved: few, since each costs memory and cache.
 pub(crate) const WINDOW_WIDE: u64 = 8;
 
 /// How many tickets ahead of the drain slots are fetched.
-const FORESIGHT: u64 = 2;
+const FORESIGHT: u64 = 8;
 
 /// The words of the lock holder, two cache lines.
 #[repr(C)]
@@ -95,24 +95,22 @@ impl Ledger<'_> {
         {
             return Ok(Some(chosen));
         }
-        self.drain()?;
+        self.drain_sent()?;
         let Some(number) = self.index.best()? else { return Ok(None) };
         let slot = at(self.slots, number)?;
         let Some(State::Ready(ticket)) = Word::from_raw(slot.word.load(Relaxed)).state() else { return Err(Corrupt) };
         Ok(Some(Chosen { slot: number, ticket, meta: Meta::from_raw(slot.meta.load(Relaxed)), direct: false }))
     }
 
-    /// The message at `head` if it is the only one: the ticket after it is not claimed at all. (Claimed and unfinished is
-    /// not enough: a later one with a higher priority may be complete.)
+    /// The message at `head` if it is the only one: `tail` says that no send beyond it is complete.
     #[inline]
     fn only_one(&self) -> Result<Option<Chosen>, Corrupt> {
         let ticket = self.head();
-        let Some((number, word)) = self.armed_slot(ticket)? else { return Ok(None) };
-        if word != Word::ready(ticket) {
+        if self.tail().after(ticket) != 1 {
             return Ok(None);
         }
-        let next = ticket.next();
-        if self.armed_slot(next)?.is_some_and(|(_, word)| word != Word::armed(next)) {
+        let Some((number, word)) = self.armed_slot(ticket)? else { return Ok(None) };
+        if word != Word::ready(ticket) {
             return Ok(None);
         }
         let meta = Meta::from_raw(at(self.slots, number)?.meta.load(Relaxed));
@@ -133,18 +131,39 @@ impl Ledger<'_> {
 
     /// Whether a receiver that found nothing has reason to look again. Needs no lock; a hint.
     pub(crate) fn stirring(&self) -> bool {
-        let ticket = self.head();
-        let news = |word: Word| word == Word::ready(ticket);
+        let head = self.head();
+        let is_ready = |slot: &Slot| matches!(Word::from_raw(slot.word.load(Relaxed)).state(), Some(State::Ready(_)));
+        // The slots are looked at only when there is something in them: their senders are writing to these lines.
+        let slow = unlisted(self.desk.slow.load(Relaxed)).and_then(|number| self.slots.get(number as usize));
         self.desk.count.load(Relaxed) != 0
-            || self.armed_slot(ticket).is_ok_and(|found| found.is_some_and(|(_, word)| news(word)))
+            || slow.is_some_and(is_ready)
+            || (self.tail().after(head) > 0
+                && self.armed_slot(head).is_ok_and(|found| found.is_some_and(|(_, word)| word == Word::ready(head))))
     }
 
-    /// Moves what was claimed since the last time out of the ring: complete messages into the index, others into the slow
-    /// list; then looks once more at all slow ones, for one may have become complete before a later one did.
+    /// Moves what was sent since the last time out of the ring: complete messages into the index, others into the slow list;
+    /// then looks once more at all slow ones, for one may have become complete before a later one did. It stops at `tail`:
+    /// every send that returned is below. What is claimed beyond is left for the next time.
+    #[inline]
+    fn drain_sent(&self) -> Result<(), Corrupt> {
+        self.drain_until(Some(self.tail()))
+    }
+
+    /// As [`drain_sent`](Ledger::drain_sent), up to the first ticket that is not claimed: a claim whose owner died before it
+    /// raised `tail` is found, too.
     pub(crate) fn drain(&self) -> Result<(), Corrupt> {
+        self.drain_until(None)
+    }
+
+    fn drain_until(&self, end: Option<Ticket>) -> Result<(), Corrupt> {
         let mut ticket = self.head();
         for _ in 0..CELLS {
-            self.foresee(ticket);
+            if let Some(end) = end {
+                if end.after(ticket) <= 0 {
+                    break;
+                }
+                self.foresee(ticket, end);
+            }
             let Some((number, word)) = self.armed_slot(ticket)? else { break };
             match word.state() {
                 Some(State::Ready(of)) if of == ticket => self.index.append(number, self.index.priority(number)?)?,
@@ -165,15 +184,15 @@ impl Ledger<'_> {
         Ok(())
     }
 
-    /// Fetches the slot of a ticket some steps on.
+    /// Fetches the slot of a ticket some steps on, for writing, since it will be handed back; not one that is not sent yet.
     #[inline]
-    fn foresee(&self, ticket: Ticket) {
+    fn foresee(&self, ticket: Ticket, end: Ticket) {
         let ticket = ticket.plus(FORESIGHT);
         let cell = Cell::from_raw(self.cells[ticket.cell()].load(Relaxed));
-        if cell.after(ticket) == 0
+        if end.after(ticket) > 0
             && let Some(slot) = self.slots.get(cell.slot() as usize)
         {
-            prefetch(slot);
+            prefetch_write(slot);
         }
     }
 
@@ -181,7 +200,7 @@ impl Ledger<'_> {
     #[inline]
     pub(crate) fn foreseen(&self) -> Option<u32> {
         let number = self.index.best().ok()??;
-        prefetch(self.slots.get(number as usize)?);
+        prefetch_write(self.slots.get(number as usize)?);
         Some(number)
     }
 
@@ -284,11 +303,20 @@ impl Ledger<'_> {
         }
         // All below head are claimed, so the hint may be raised to it; ahead of arm it is damaged, and senders would see "full"
         // for ever.
-        let (head, tail) = (self.head(), Ticket::new(self.tail.load(Relaxed)));
-        if head.after(tail) > 0 || tail.after(Ticket::new(self.desk.arm.load(Relaxed))) > 0 {
+        let (head, tail) = (self.head(), self.tail());
+        if tail.after(Ticket::new(self.desk.arm.load(Relaxed))) > 0 {
             self.tail.store(head.raw(), Ordering::Release);
+        } else if head.after(tail) > 0 {
+            // Senders raise it at the same time; it must not go back below what they have sent.
+            let raise = |now: u64| (head.after(Ticket::new(now)) > 0).then_some(head.raw());
+            let _ = self.tail.fetch_update(Ordering::AcqRel, Relaxed, raise);
         }
         Ok(self.armed() > 0)
+    }
+
+    /// Whether a refill may find anything. Needs no lock; a hint.
+    pub(crate) fn could_refill(&self) -> bool {
+        self.desk.free.load(Relaxed) != 0 || self.fresh() < self.slots.len() as u32
     }
 
     /// Takes slots `from..to`, which were reserved just now, into circulation.
@@ -403,7 +431,7 @@ impl Ledger<'_> {
                 }
                 State::Claimed(ticket, _) if head.after(ticket) > 0 => self.push_slow(number)?,
                 State::Free(_) => self.push_free(number)?,
-                State::Taken(..) => self.desk.taken.store(self.desk.taken.load(Relaxed) + 1, Relaxed),
+                State::Taken(..) => self.desk.taken.store(self.desk.taken.load(Relaxed).wrapping_add(1), Relaxed),
                 // At or above head: the next drain meets it.
                 State::Ready(_) | State::Claimed(..) | State::Armed(_) => {}
             }
@@ -414,6 +442,12 @@ impl Ledger<'_> {
     /// Slots that are reserved; a wild word counts as all.
     pub(crate) fn fresh(&self) -> u32 {
         self.fresh.load(Ordering::Acquire).min(self.slots.len() as u32)
+    }
+
+    /// Every send that returned has a ticket below this. Acquire, partner `Ring::raise`.
+    #[inline]
+    fn tail(&self) -> Ticket {
+        Ticket::new(self.tail.load(Ordering::Acquire))
     }
 
     #[inline]

@@ -25,7 +25,7 @@ unsafe impl Shared for Slot {}
 const STEPS_MAX: u32 = 1 << 20;
 
 /// How many sends ahead a slot's lines are fetched: a transfer between processors takes about as long as one or two sends.
-const FORESIGHT: u64 = 2;
+const FORESIGHT: u64 = 4;
 
 /// See the module.
 pub(crate) struct Ring<'a> {
@@ -47,9 +47,9 @@ impl Ring<'_> {
     /// The one CAS decides capacity, slot, place in the order and owner at once.
     #[inline]
     pub(crate) fn claim(&self, me: Owner) -> Result<Option<Claim>, Corrupt> {
-        // Acquire, partner the store below: else a ticket could be skipped by the hint while its claim is not visible to a
-        // receiver that stops there.
-        let mut ticket = Ticket::new(self.tail.load(Ordering::Acquire));
+        // Acquire, partner `raise`: with the hint come the claims below it.
+        let tail = self.tail.load(Ordering::Acquire);
+        let mut ticket = Ticket::new(tail);
         for _ in 0..STEPS_MAX {
             // Acquire, partner `Ledger::arm_slot`: the slot word was armed before the cell.
             let cell = Cell::from_raw(self.cells[ticket.cell()].load(Ordering::Acquire));
@@ -65,12 +65,25 @@ impl Ring<'_> {
             let slot = at(self.slots, cell.slot())?;
             let (armed, claimed) = (Word::armed(ticket).raw(), Word::claimed(ticket, me).raw());
             if slot.word.compare_exchange(armed, claimed, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                self.tail.store(ticket.next().raw(), Ordering::Release);
+                self.raise(tail, ticket.next());
                 return Ok(Some(Claim { slot: cell.slot(), ticket }));
             }
             ticket = ticket.next();
         }
         Err(Corrupt)
+    }
+
+    /// Raises `tail` to `to`, before the claim commits: so a message whose send returned lies below `tail`, and a receiver need
+    /// not look at tickets above it, whose lines the senders are about to write.
+    #[inline]
+    fn raise(&self, mut seen: u64, to: Ticket) {
+        // Each turn but the last means that somebody else raised it.
+        while to.after(Ticket::new(seen)) > 0 {
+            match self.tail.compare_exchange_weak(seen, to.raw(), Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => seen = now,
+            }
+        }
     }
 
     /// Whether a sender that would find the queue full has reason to look again.

@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// How often a taker of the lock looks before it asks whether the holder lives.
-const SPINS: u32 = 100;
+const SPINS: u32 = 400;
 /// The first and the longest sleep on the lock.
 const SLEEP_FIRST: Duration = Duration::from_millis(2);
 const SLEEP_LONGEST: Duration = Duration::from_millis(50);

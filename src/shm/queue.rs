@@ -338,7 +338,7 @@ impl Core {
         self.admit(message, priority)?;
         let length = message.len() as u64;
         let wide = length > self.layout.inline;
-        let (claim, slept) = match self.try_claim(me, wide, wait)? {
+        let (claim, slept) = match self.try_claim(me, wide, wait, false)? {
             Some(claim) => (claim, false),
             None => self.wait_to_claim(me, wide, wait)?,
         };
@@ -376,9 +376,10 @@ impl Core {
         Ok(())
     }
 
-    /// S1 to S4, with a refill where nothing is armed; `None` when the queue is full.
+    /// S1 to S4, with a refill where nothing is armed; `None` when the queue is full. Unless it must say so `surely`, it does
+    /// not take the lock to find out what a look tells well enough for one who will look again.
     #[inline]
-    fn try_claim(&self, me: Owner, wide: bool, wait: Wait) -> Result<Option<Claim>, SendError> {
+    fn try_claim(&self, me: Owner, wide: bool, wait: Wait, surely: bool) -> Result<Option<Claim>, SendError> {
         for _ in 0..REFILLS_MAX {
             self.check_open()?;
             if let Some(claim) = self.ring().claim(me)? {
@@ -391,6 +392,9 @@ impl Core {
                         Err(end)
                     }
                 };
+            }
+            if !surely && !self.shared().ledger.could_refill() {
+                return Ok(None);
             }
             // Each turn of this loop means that others claimed all that was armed.
             if !self.refill(me, wide, wait)? {
@@ -863,9 +867,11 @@ struct Sender<'a> {
 impl Awaited for Sender<'_> {
     type Item = (Claim, bool);
     type Error = SendError;
+    const EVERY: u32 = 16;
 
     fn attempt(&mut self, slept: bool) -> Result<Option<(Claim, bool)>, SendError> {
-        Ok(self.core.try_claim(self.me, self.wide, self.wait)?.map(|claim| (claim, slept)))
+        let surely = slept || self.wait == Wait::No;
+        Ok(self.core.try_claim(self.me, self.wide, self.wait, surely)?.map(|claim| (claim, slept)))
     }
 
     fn stirring(&self) -> bool {
@@ -908,6 +914,7 @@ struct Receiver<'a, 'b> {
 impl Awaited for Receiver<'_, '_> {
     type Item = Received;
     type Error = RecvError;
+    const EVERY: u32 = 2;
 
     #[inline]
     fn attempt(&mut self, slept: bool) -> Result<Option<Received>, RecvError> {
@@ -955,6 +962,7 @@ struct BatchReceiver<'a, 'b> {
 impl Awaited for BatchReceiver<'_, '_> {
     type Item = usize;
     type Error = RecvError;
+    const EVERY: u32 = 2;
 
     fn attempt(&mut self, slept: bool) -> Result<Option<usize>, RecvError> {
         self.core.try_recv_many(self.me, self.batch, self.max, slept, self.wait)

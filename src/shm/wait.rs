@@ -16,6 +16,8 @@ const SLEEP_WATCHING: Duration = Duration::from_millis(50);
 /// How many pauses one spin lasts: somewhat more than it takes to wake a sleeper, so that two that answer each other and
 /// were put to sleep once by chance find back to spinning.
 const SPIN: u32 = 1500;
+/// How many pauses pass before the first look of a spin.
+const FIRST: u32 = 12;
 /// After spins in vain, only every 2^n-th wait spins; n is at most this.
 const RESTRAINT_MAX: u32 = 4;
 
@@ -46,17 +48,20 @@ impl Spin {
     }
 
     /// Spins until `ready`, if it is this wait's turn.
-    fn until(&self, ready: impl Fn() -> bool) -> bool {
+    fn until(&self, every: u32, ready: impl Fn() -> bool) -> bool {
         let state = self.state.load(Relaxed);
         let (restraint, turn) = (state & 0xff, (state >> 8).wrapping_add(1) & 0xff_ffff);
         if turn & ((1 << restraint) - 1) != 0 {
             self.state.store(turn << 8 | restraint, Relaxed);
             return false;
         }
-        let found = (0..SPIN).any(|_| {
+        // Not at once: a peer that was just found wanting is about to write the very lines that a look takes from it. A few
+        // pauses let a stream get ahead by a few messages, and cost an answer nothing that is not under way yet.
+        (0..FIRST).for_each(|_| pause());
+        let found = (0..SPIN / every).any(|_| {
             let found = ready();
             if !found {
-                pause();
+                (0..every).for_each(|_| pause());
             }
             found
         });
@@ -72,6 +77,8 @@ pub(crate) trait Awaited {
     type Item;
     /// How an attempt fails for good.
     type Error: From<Fault>;
+    /// How many pauses pass between two looks of a spin.
+    const EVERY: u32;
 
     /// One whole attempt; `None` if there is nothing now. `slept` says that this call may have used up a wake, which an
     /// attempt that succeeds must pass on if there is more.
@@ -106,10 +113,10 @@ pub(crate) fn wait_for<A: Awaited>(
         }
     }
     if wait == Wait::No {
-        return Ok(None);
+        return awaited.attempt(false);
     }
     if awaited.company()
-        && spin.until(|| awaited.stirring())
+        && spin.until(A::EVERY, || awaited.stirring())
         && let Some(item) = awaited.attempt(false)?
     {
         return Ok(Some(item));

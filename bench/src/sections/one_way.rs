@@ -42,7 +42,7 @@ pub fn measure(context: &Context<'_>) -> Outcome {
 
 fn half_trips(context: &Context<'_>) -> Table {
     let pinned = context.pinned();
-    let (fast, slow) = (context.amount(200_000), context.amount(50_000));
+    let (fast, slow) = (context.amount(200_000), context.amount(20_000));
     let blocks = usize::try_from(context.amount(4_000)).unwrap_or(400);
     let contestants = vec![
         Contestant::new("chappe, blocking", move || ping_pong::<Ours>(context, pinned, Blocking, fast)),

@@ -27,7 +27,7 @@ pub fn measure(context: &Context<'_>) -> Outcome {
 
 fn stream(context: &Context<'_>, pairs: u32) -> Table {
     let metrics = [Metric::new("messages", Unit::PerSecond)];
-    let per_sender = context.amount(600_000) / u64::from(pairs);
+    let per_sender = context.amount(400_000) / u64::from(pairs);
     let plan = |depth| Plan { pairs, per_sender, depth, size: 64, places: context.pinned() };
     let free = |depth| Plan { places: FREE, ..plan(depth) };
     let contestants = vec![
