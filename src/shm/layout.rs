@@ -64,6 +64,7 @@ pub(crate) struct Header {
 }
 
 // SAFETY: repr(C), atomics and structs of atomics only, no padding (asserted below).
+#[allow(unsafe_code, reason = "a promise about a layout")]
 unsafe impl Shared for Header {}
 
 #[cfg(not(loom))]

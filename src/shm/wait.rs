@@ -73,16 +73,8 @@ impl Spin {
 
 /// What a wait needs of the object that it waits on.
 pub(crate) trait Awaited {
-    /// What is waited for.
-    type Item;
-    /// How an attempt fails for good.
-    type Error: From<Fault>;
     /// How many pauses pass between two looks of a spin.
-    const EVERY: u32;
-
-    /// One whole attempt; `None` if there is nothing now. `slept` says that this call may have used up a wake, which an
-    /// attempt that succeeds must pass on if there is more.
-    fn attempt(&mut self, slept: bool) -> Result<Option<Self::Item>, Self::Error>;
+    fn looks_every(&self) -> u32;
     /// Whether an attempt has a prospect: a cheap look, for spinning.
     fn stirring(&self) -> bool;
     /// Whether some other participant may use a CPU that this thread does not: else it cannot run while we spin.
@@ -92,45 +84,53 @@ pub(crate) trait Awaited {
     /// Whether the words show something in the hands of another participant.
     fn watching(&self) -> bool;
     /// Puts in order what the dead left.
-    fn recover(&mut self) -> Result<(), Self::Error>;
+    fn recover(&self) -> Result<(), Fault>;
     /// Sees whether what is waited for can never come, at the end of a sleep too short for [`recover`](Awaited::recover).
-    fn over(&mut self) -> Result<(), Self::Error>;
+    fn over(&self) -> Result<(), Fault>;
     /// Counts a call that sleeps.
     fn blocked(&self);
 }
 
-/// Waits on `event` until an attempt succeeds; `None` when the time ran out.
-pub(crate) fn wait_for<A: Awaited>(
-    awaited: &mut A,
+/// Waits on `event` until an attempt gives something; `None` when the time ran out. The attempt is told whether this call may
+/// have used up a wake, which one that succeeds must then pass on if there is more.
+pub(crate) fn wait_for<T, E: From<Fault>>(
+    awaited: &impl Awaited,
     event: &Event,
     spin: &Spin,
     wait: Wait,
-) -> Result<Option<A::Item>, A::Error> {
+    mut attempt: impl FnMut(bool) -> Result<Option<T>, E>,
+) -> Result<Option<T>, E> {
     if awaited.watching() {
         awaited.recover()?;
-        if let Some(item) = awaited.attempt(false)? {
+        if let Some(item) = attempt(false)? {
             return Ok(Some(item));
         }
     }
     if wait == Wait::No {
-        return awaited.attempt(false);
+        return attempt(false);
     }
     if awaited.company()
-        && spin.until(A::EVERY, || awaited.stirring())
-        && let Some(item) = awaited.attempt(false)?
+        && spin.until(awaited.looks_every(), || awaited.stirring())
+        && let Some(item) = attempt(false)?
     {
         return Ok(Some(item));
     }
-    sleep_for(awaited, event, spin, wait)
+    sleep_for(awaited, event, spin, wait, attempt)
 }
 
 /// The sleeping half of [`wait_for`]. Every turn but the last sleeps, so it ends when the time does.
 #[cold]
-fn sleep_for<A: Awaited>(awaited: &mut A, event: &Event, spin: &Spin, wait: Wait) -> Result<Option<A::Item>, A::Error> {
+fn sleep_for<T, E: From<Fault>>(
+    awaited: &impl Awaited,
+    event: &Event,
+    spin: &Spin,
+    wait: Wait,
+    mut attempt: impl FnMut(bool) -> Result<Option<T>, E>,
+) -> Result<Option<T>, E> {
     let mut counted = false;
     loop {
         let announced = event.announce();
-        match awaited.attempt(true) {
+        match attempt(true) {
             Ok(None) => {}
             Ok(item) => return Ok(item),
             Err(error) => {

@@ -1,0 +1,137 @@
+//! Looking and administering: peek, len, stat, purge, close.
+
+use super::{Core, Shared};
+use crate::deadline::Wait;
+use crate::error::AccessError;
+use crate::message::Message;
+use crate::raw::owner::Entry;
+use crate::raw::word::{Meta, Owner, Word};
+use crate::raw::{Corrupt, at};
+use crate::shm::fault::Fault;
+use crate::shm::layout::Life;
+use crate::stat::{Counters, Participant, Stat};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sys::file;
+
+impl Core {
+    pub(crate) fn peek(&self, max: usize) -> Result<Vec<Message>, AccessError> {
+        let me = self.me()?;
+        let shared = self.shared();
+        let held = self.lock(&shared, me, Wait::No)?;
+        shared.ledger.drain()?;
+        let numbers = shared.ledger.index.walk(max)?;
+        let words =
+            numbers.iter().map(|number| at(shared.ledger.slots, *number).map(|slot| slot.word.load(Ordering::Acquire)));
+        let words: Result<Vec<u64>, Corrupt> = words.collect();
+        drop(held);
+        let words = words?;
+        let mut messages = Vec::new();
+        for (number, word) in numbers.into_iter().zip(words) {
+            messages.extend(self.peek_one(number, Word::from_raw(word))?);
+        }
+        Ok(messages)
+    }
+
+    /// Copies a message that stays; `None` if it went away meanwhile. A slot keeps its payload as long as its word is the
+    /// same, and a word does not come back: so what was copied between two looks at the same word is the message.
+    fn peek_one(&self, number: u32, word: Word) -> Result<Option<Message>, Fault> {
+        let slot = at(self.slots(), number)?;
+        let meta = Meta::from_raw(slot.meta.load(Ordering::Relaxed));
+        let redelivered = slot.redelivered.load(Ordering::Relaxed);
+        let mut data = Vec::new();
+        let copied = self.check_length(meta).and_then(|length| {
+            let copied = self.region.copy_to_vec(self.layout.payload(number, length), length as usize, &mut data);
+            if copied { Ok(()) } else { Err(Fault::Corrupt) }
+        });
+        // Partner: the claim's CAS and the stores behind it. If one of those was read above, the word read below has changed.
+        fence(Ordering::Acquire);
+        if slot.word.load(Ordering::Relaxed) != word.raw() {
+            return Ok(None);
+        }
+        copied?;
+        Ok(Some(Message { data, priority: meta.priority(), redelivered }))
+    }
+
+    pub(crate) fn len(&self) -> Result<usize, AccessError> {
+        let me = self.me()?;
+        let shared = self.shared();
+        let _held = self.lock(&shared, me, Wait::No)?;
+        shared.ledger.drain()?;
+        Ok(shared.header.desk.count.load(Ordering::Relaxed) as usize)
+    }
+
+    pub(crate) fn purge(&self) -> Result<usize, AccessError> {
+        let me = self.me()?;
+        let shared = self.shared();
+        let held = self.lock(&shared, me, Wait::No)?;
+        let purged = shared.ledger.purge(|put| self.trim(put));
+        drop(held);
+        self.header().senders.signal_all();
+        Ok(purged? as usize)
+    }
+
+    pub(crate) fn close(&self) -> Result<(), AccessError> {
+        self.me()?;
+        self.end(Life::Closed);
+        Ok(())
+    }
+
+    pub(crate) fn stat(&self) -> Result<Stat, AccessError> {
+        let me = self.me()?;
+        self.recover(me, Wait::No)?;
+        let facts = file::facts(self.fd()).map_err(Fault::from)?;
+        let shared = self.shared();
+        let held = self.lock(&shared, me, Wait::No)?;
+        shared.ledger.drain()?;
+        let desk = &shared.header.desk;
+        let number = |word: &AtomicU32| u64::from(word.load(Ordering::Relaxed));
+        let (len, being_sent, being_received) = (number(&desk.count), number(&desk.slow_count), number(&desk.taken));
+        let counters = counters(&shared);
+        drop(held);
+        Ok(Stat {
+            attributes: self.layout.attributes,
+            mode: facts.mode,
+            len,
+            being_sent,
+            being_received,
+            ephemeral: self.ephemeral,
+            closed: self.life() >= Life::Closed,
+            unlinked: self.life() == Life::Unlinked,
+            created_unix_nanos: self.created,
+            memory: facts.memory,
+            counters,
+            participants: participants(&shared),
+        })
+    }
+}
+
+fn counters(shared: &Shared<'_>) -> Counters {
+    let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
+    let (desk, totals) = (&shared.header.desk, &shared.header.totals);
+    Counters {
+        sent: shared.ledger.sent(),
+        received: get(&desk.received),
+        purged: get(&totals.purged),
+        high_water: get(&desk.high_water),
+        send_blocked: get(&totals.send_blocked),
+        recv_blocked: get(&totals.recv_blocked),
+        recovered: get(&totals.recovered),
+        redelivered: get(&totals.redelivered),
+    }
+}
+
+fn participants(shared: &Shared<'_>) -> Vec<Participant> {
+    let high = shared.header.attach_high.load(Ordering::Acquire).min(Owner::INDEX_MAX + 1);
+    let used = shared.entries.iter().take(high as usize).filter(|entry| entry.in_use());
+    let describe = |entry: &Entry| {
+        let said = entry.description();
+        let end = said.command.iter().position(|byte| *byte == 0).unwrap_or(said.command.len());
+        Participant {
+            pid: said.pid,
+            pid_namespace: said.pid_namespace,
+            command: String::from_utf8_lossy(&said.command[..end]).into_owned(),
+            since_unix_nanos: said.since,
+        }
+    };
+    used.map(describe).collect()
+}

@@ -1,0 +1,249 @@
+//! Receiving: steps R1 to R10 and T1 to T5 of `docs/recovery.md`, alone and in batches.
+
+use super::{Core, Shared, Side, Waiting};
+use crate::deadline::Wait;
+use crate::error::RecvError;
+use crate::message::{Batch, Received};
+use crate::raw::at;
+use crate::raw::ledger::{Chosen, Put};
+use crate::raw::word::{Meta, Owner};
+use crate::shm::fault::Fault;
+use crate::shm::layout::Life;
+use crate::shm::member::Member;
+use crate::shm::wait::wait_for;
+use crate::sync::Ordering;
+use crate::sys::file;
+
+/// Extents of at least this many bytes give their memory back when their slot becomes free; below, what it costs to take
+/// the pages again is more than the copy.
+const TRIM_FROM: u64 = 256 << 10;
+
+/// Where a message goes.
+pub(crate) enum Sink<'a> {
+    /// A caller's buffer.
+    Slice(&'a mut [u8]),
+    /// A vector, which is appended to.
+    Vec(&'a mut Vec<u8>),
+}
+
+impl Core {
+    pub(crate) fn recv(&self, mut sink: Sink<'_>, wait: Wait) -> Result<Received, RecvError> {
+        let me = self.me()?;
+        if let Some(received) = self.try_recv(me, &mut sink, false, wait)? {
+            return Ok(received);
+        }
+        self.wait_for_messages(me, wait, |slept| self.try_recv(me, &mut sink, slept, wait))
+    }
+
+    pub(crate) fn recv_many(&self, batch: &mut Batch, max: usize, wait: Wait) -> Result<usize, RecvError> {
+        batch.clear();
+        if max == 0 {
+            return Ok(0);
+        }
+        let me = self.me()?;
+        if let Some(count) = self.try_recv_many(me, batch, max, false, wait)? {
+            return Ok(count);
+        }
+        self.wait_for_messages(me, wait, |slept| self.try_recv_many(me, batch, max, slept, wait))
+    }
+
+    fn wait_for_messages<T>(
+        &self,
+        me: Owner,
+        wait: Wait,
+        attempt: impl FnMut(bool) -> Result<Option<T>, RecvError>,
+    ) -> Result<T, RecvError> {
+        let waiting = Waiting { core: self, me, wait, side: Side::Messages };
+        let found = wait_for(&waiting, &self.header().receivers, &self.spin, wait, attempt)?;
+        found.ok_or(if wait == Wait::No { RecvError::Empty } else { RecvError::TimedOut })
+    }
+
+    /// R1 to R10, or T1 to T5 for a large message; `None` if there is none.
+    #[inline]
+    fn try_recv(&self, me: Owner, sink: &mut Sink<'_>, slept: bool, wait: Wait) -> Result<Option<Received>, RecvError> {
+        let life = self.life_before_drain();
+        let shared = self.shared();
+        let held = self.lock(&shared, me, wait)?;
+        let Some(chosen) = shared.ledger.choose()? else {
+            return self.nothing_left(life);
+        };
+        let length = self.check_length(chosen.meta)?;
+        sink.fits(length)?;
+        let redelivered = self.redelivered(chosen)?;
+        if length <= self.layout.inline {
+            self.copy(chosen, length, sink)?;
+            shared.ledger.consume(chosen)?;
+        } else {
+            shared.ledger.take(chosen, me)?;
+        }
+        let more = slept && shared.header.desk.count.load(Ordering::Relaxed) != 0;
+        let next = shared.ledger.foreseen();
+        drop(held);
+        if let Some(slot) = next {
+            self.region.prefetch(self.layout.payload(slot, 1), length.min(self.layout.inline));
+        }
+        if length > self.layout.inline {
+            self.pass_on(more);
+            let untidy = Untidy(&self.member);
+            let copied = self.copy(chosen, length, sink);
+            std::mem::forget(untidy);
+            self.finish(me, &[chosen])?;
+            copied?;
+            shared.header.senders.signal(1);
+        } else {
+            shared.header.senders.signal(1);
+            self.pass_on(more);
+        }
+        Ok(Some(Received { len: length as usize, priority: chosen.meta.priority(), redelivered }))
+    }
+
+    /// T1 to T5 for up to `max` messages; `None` if there is none.
+    fn try_recv_many(
+        &self,
+        me: Owner,
+        batch: &mut Batch,
+        max: usize,
+        slept: bool,
+        wait: Wait,
+    ) -> Result<Option<usize>, RecvError> {
+        let life = self.life_before_drain();
+        let shared = self.shared();
+        let held = self.lock(&shared, me, wait)?;
+        let taken = self.take_many(&shared, me, max)?;
+        if taken.is_empty() {
+            return self.nothing_left(life);
+        }
+        let more = slept && shared.header.desk.count.load(Ordering::Relaxed) != 0;
+        drop(held);
+        self.pass_on(more);
+        let untidy = Untidy(&self.member);
+        let copied = taken.iter().try_for_each(|chosen| self.copy_to_batch(*chosen, batch));
+        std::mem::forget(untidy);
+        self.finish(me, &taken)?;
+        copied?;
+        shared.header.senders.signal(u32::try_from(taken.len()).unwrap_or(u32::MAX));
+        Ok(Some(taken.len()))
+    }
+
+    /// T1. On damage in the middle, what was taken stays so until this handle goes.
+    fn take_many(&self, shared: &Shared<'_>, me: Owner, max: usize) -> Result<Vec<Chosen>, Fault> {
+        let mut taken = Vec::new();
+        while taken.len() < max {
+            let next = shared.ledger.choose().and_then(|chosen| match chosen {
+                Some(chosen) => shared.ledger.take(chosen, me).map(|()| Some(chosen)),
+                None => Ok(None),
+            });
+            match next {
+                Ok(Some(chosen)) => {
+                    self.region
+                        .prefetch(self.layout.payload(chosen.slot, 1), chosen.meta.length().min(self.layout.inline));
+                    taken.push(chosen);
+                }
+                Ok(None) => break,
+                Err(corrupt) => {
+                    self.member.leave_untidy();
+                    return Err(corrupt.into());
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// T4: commits what was taken.
+    fn finish(&self, me: Owner, taken: &[Chosen]) -> Result<(), Fault> {
+        let shared = self.shared();
+        let finished = self.lock(&shared, me, Wait::Forever).and_then(|held| {
+            taken.iter().try_for_each(|chosen| shared.ledger.finish(*chosen).map(|put| self.trim(put)))?;
+            drop(held);
+            Ok(())
+        });
+        if finished.is_err() {
+            self.member.leave_untidy();
+        }
+        if self.life() != Life::Open {
+            // Receivers that wait for the end wait for this.
+            shared.header.receivers.signal_all();
+        }
+        finished
+    }
+
+    /// Returns the memory of a large extent whose slot has become free. The lock is held, so the slot is ours alone.
+    pub(super) fn trim(&self, put: Put) {
+        let Put::Free(number) = put else { return };
+        let Ok(slot) = at(self.slots(), number) else { return };
+        let backed = slot.backed.load(Ordering::Relaxed);
+        if backed < TRIM_FROM {
+            return;
+        }
+        // First, so that a death in between leaves pages that are not counted, not pages that are missing.
+        slot.backed.store(0, Ordering::Relaxed);
+        // Where the file system cannot, the memory stays: it is used again by the next large message in this slot.
+        let _ = file::give_back(self.fd(), self.layout.payload(number, self.layout.extent), self.layout.extent);
+    }
+
+    /// Passes a wake on to the next sleeping receiver.
+    #[inline]
+    fn pass_on(&self, more: bool) {
+        if more {
+            self.header().receivers.signal(1);
+        }
+    }
+
+    /// There is no message, and the lock is held: is that the end? `life` was read before the drain.
+    fn nothing_left<T>(&self, life: Life) -> Result<Option<T>, RecvError> {
+        match life {
+            Life::Closed if !self.watching() => Err(RecvError::Closed),
+            Life::Unlinked if !self.watching() => Err(RecvError::Unlinked),
+            _ => Ok(None),
+        }
+    }
+
+    /// The length of a message, if it can be one of this queue.
+    #[inline]
+    pub(super) fn check_length(&self, meta: Meta) -> Result<u64, Fault> {
+        let length = meta.length();
+        if length <= self.layout.attributes.message_size { Ok(length) } else { Err(Fault::Corrupt) }
+    }
+
+    fn redelivered(&self, chosen: Chosen) -> Result<u32, Fault> {
+        Ok(at(self.slots(), chosen.slot)?.redelivered.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn copy(&self, chosen: Chosen, length: u64, sink: &mut Sink<'_>) -> Result<(), Fault> {
+        let from = self.layout.payload(chosen.slot, length);
+        let copied = match sink {
+            Sink::Slice(buffer) => self.region.copy_out(from, &mut buffer[..length as usize]),
+            Sink::Vec(vec) => self.region.copy_to_vec(from, length as usize, vec),
+        };
+        if copied { Ok(()) } else { Err(Fault::Corrupt) }
+    }
+
+    fn copy_to_batch(&self, chosen: Chosen, batch: &mut Batch) -> Result<(), Fault> {
+        let length = self.check_length(chosen.meta)?;
+        self.copy(chosen, length, &mut Sink::Vec(&mut batch.bytes))?;
+        batch.ends.push((batch.bytes.len(), chosen.meta.priority()));
+        Ok(())
+    }
+}
+
+/// Messages are in our hands: should the copying panic, what is left of them is a recoverer's.
+struct Untidy<'a>(&'a Member);
+
+impl Drop for Untidy<'_> {
+    fn drop(&mut self) {
+        self.0.leave_untidy();
+    }
+}
+
+impl Sink<'_> {
+    #[inline]
+    fn fits(&self, length: u64) -> Result<(), RecvError> {
+        match self {
+            Sink::Slice(buffer) if (buffer.len() as u64) < length => {
+                Err(RecvError::BufferTooSmall { needed: length, room: buffer.len() as u64 })
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Sending: steps S0 to S8 of `docs/recovery.md`, alone and in batches.
+
+use super::{Core, Side, Waiting};
+use crate::deadline::Wait;
+use crate::error::{SendError, SendManyError};
+use crate::message::PRIORITY_MAX;
+use crate::raw::at;
+use crate::raw::ledger::{WINDOW, WINDOW_WIDE, level_page};
+use crate::raw::ring::{Claim, Slot};
+use crate::raw::word::{Meta, Owner};
+use crate::shm::fault::Fault;
+use crate::shm::layout::{CHUNK, Layout, Life};
+use crate::shm::wait::wait_for;
+use crate::sync::{Ordering, fence_after_rmw};
+use crate::sys::file;
+use std::io;
+
+/// How often in a row a sender may find that others claimed all that it has armed. More than that is damage.
+const REFILLS_MAX: u32 = 1000;
+
+impl Core {
+    pub(crate) fn send(&self, message: &[u8], priority: u16, wait: Wait) -> Result<(), SendError> {
+        let me = self.me()?;
+        let slept = self.send_silently(me, message, priority, wait)?;
+        // S7, S8.
+        self.header().receivers.signal(1);
+        self.pass_on_room(slept);
+        Ok(())
+    }
+
+    pub(crate) fn send_many<M: AsRef<[u8]>>(&self, messages: &[(M, u16)], wait: Wait) -> Result<(), SendManyError> {
+        let me = self.me().map_err(|fault| SendManyError { sent: 0, error: fault.into() })?;
+        let (mut told, mut slept) = (0, false);
+        for (sent, (message, priority)) in messages.iter().enumerate() {
+            let message = message.as_ref();
+            let result = match self.send_silently(me, message, *priority, Wait::No) {
+                // Before this call waits or gives up, the receivers must know what it has sent.
+                Err(SendError::Full) => {
+                    self.tell_receivers(sent - told);
+                    told = sent;
+                    self.send_silently(me, message, *priority, wait)
+                }
+                result => result,
+            };
+            match result {
+                Ok(waited) => slept |= waited,
+                Err(error) => {
+                    self.tell_receivers(sent - told);
+                    return Err(SendManyError { sent, error });
+                }
+            }
+        }
+        self.tell_receivers(messages.len() - told);
+        self.pass_on_room(slept);
+        Ok(())
+    }
+
+    /// S8: a sender that slept may have used up a wake that was for more than one; whether there is more room is not looked at,
+    /// for no word outside the lock tells (a refill may be under way).
+    #[inline]
+    fn pass_on_room(&self, slept: bool) {
+        if slept {
+            self.header().senders.signal(1);
+        }
+    }
+
+    fn tell_receivers(&self, news: usize) {
+        if news > 0 {
+            self.header().receivers.signal(u32::try_from(news).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Sends and tells nobody. Returns whether it slept.
+    #[inline]
+    fn send_silently(&self, me: Owner, message: &[u8], priority: u16, wait: Wait) -> Result<bool, SendError> {
+        self.admit(message, priority)?;
+        let length = message.len() as u64;
+        let wide = length > self.layout.inline;
+        let (claim, slept) = match self.try_claim(me, wide, wait, false)? {
+            Some(claim) => (claim, false),
+            None => self.wait_to_claim(me, wide, wait)?,
+        };
+        self.write(me, claim, message, priority)?;
+        self.ring().commit(claim)?;
+        if let Some(slot) = self.ring().foresee(claim.ticket) {
+            self.region.prefetch_write(self.layout.payload(slot, 1), length.min(self.layout.inline));
+        }
+        Ok(slept)
+    }
+
+    /// S0: refuses what can never be sent, and sees to the page of the priority's level.
+    #[inline]
+    fn admit(&self, message: &[u8], priority: u16) -> Result<(), SendError> {
+        if priority > PRIORITY_MAX {
+            return Err(SendError::Priority(priority));
+        }
+        let (length, max) = (message.len() as u64, self.layout.attributes.message_size);
+        if length > max {
+            return Err(SendError::TooLong { length, max });
+        }
+        let page = level_page(priority);
+        if self.header().levels_backed.load(Ordering::Relaxed) >> page & 1 == 0 {
+            self.back_level_page(page)?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn back_level_page(&self, page: u16) -> Result<(), SendError> {
+        let (offset, len) = Layout::level_page(page);
+        file::reserve(self.fd(), offset, len).map_err(no_space)?;
+        // The bit comes after the reservation; the claim's CAS carries it to whoever drains the message.
+        self.header().levels_backed.fetch_or(1 << page, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// S1 to S4, with a refill where nothing is armed; `None` when the queue is full. Unless it must say so `surely`, it does
+    /// not take the lock to find out what a look tells well enough for one who will look again.
+    #[inline]
+    fn try_claim(&self, me: Owner, wide: bool, wait: Wait, surely: bool) -> Result<Option<Claim>, SendError> {
+        for _ in 0..REFILLS_MAX {
+            self.check_open()?;
+            if let Some(claim) = self.ring().claim(me)? {
+                // After the claim, so that a receiver which saw the end and found nothing has seen this claim, or we see the end.
+                fence_after_rmw();
+                return match self.check_open() {
+                    Ok(()) => Ok(Some(claim)),
+                    Err(end) => {
+                        self.abandon(me, claim)?;
+                        Err(end)
+                    }
+                };
+            }
+            if !surely && !self.shared().ledger.could_refill() {
+                return Ok(None);
+            }
+            // Each turn of this loop means that others claimed all that was armed.
+            if !self.refill(me, wide, wait)? {
+                return Ok(None);
+            }
+        }
+        Err(SendError::Corrupt)
+    }
+
+    #[inline]
+    fn check_open(&self) -> Result<(), SendError> {
+        match self.life() {
+            Life::Open => Ok(()),
+            Life::Closed => Err(SendError::Closed),
+            Life::Unlinked => Err(SendError::Unlinked),
+        }
+    }
+
+    /// Arms free slots; false if there are none.
+    #[cold]
+    fn refill(&self, me: Owner, wide: bool, wait: Wait) -> Result<bool, SendError> {
+        let shared = self.shared();
+        let _held = self.lock(&shared, me, wait)?;
+        let window = if wide { WINDOW_WIDE } else { WINDOW };
+        shared.ledger.refill(window, || self.reserve_slots())
+    }
+
+    /// Reserves the next slots; false if all are.
+    pub(super) fn reserve_slots<E: From<Fault> + NoSpace>(&self) -> Result<bool, E> {
+        let ledger = self.shared().ledger;
+        let (from, capacity) = (ledger.fresh(), self.layout.attributes.capacity);
+        let to = capacity.min(from.saturating_add(CHUNK));
+        if from >= to {
+            return Ok(false);
+        }
+        for (offset, len) in self.layout.slot_bytes(from, to) {
+            file::reserve(self.fd(), offset, len).map_err(E::from_io)?;
+        }
+        ledger.adopt(from, to).map_err(Fault::from)?;
+        Ok(true)
+    }
+
+    fn wait_to_claim(&self, me: Owner, wide: bool, wait: Wait) -> Result<(Claim, bool), SendError> {
+        let waiting = Waiting { core: self, me, wait, side: Side::Room };
+        let found = wait_for(&waiting, &self.header().senders, &self.spin, wait, |slept| -> Result<_, SendError> {
+            let surely = slept || wait == Wait::No;
+            Ok(self.try_claim(me, wide, wait, surely)?.map(|claim| (claim, slept)))
+        })?;
+        found.ok_or(if wait == Wait::No { SendError::Full } else { SendError::TimedOut })
+    }
+
+    /// S5: the payload, and what describes it. Gives the claim up if there is no space for it.
+    #[inline]
+    fn write(&self, me: Owner, claim: Claim, message: &[u8], priority: u16) -> Result<(), SendError> {
+        let slot = at(self.slots(), claim.slot)?;
+        let length = message.len() as u64;
+        if length > self.layout.inline
+            && slot.backed.load(Ordering::Relaxed) < length
+            && let Err(error) = self.back_extent(claim, slot, length)
+        {
+            self.abandon(me, claim)?;
+            return Err(no_space(error));
+        }
+        slot.meta.store(Meta::new(length, priority).raw(), Ordering::Relaxed);
+        slot.redelivered.store(0, Ordering::Relaxed);
+        let written = self.region.copy_in(self.layout.payload(claim.slot, length), message);
+        debug_assert!(written, "the layout has room for every slot");
+        Ok(())
+    }
+
+    #[cold]
+    fn back_extent(&self, claim: Claim, slot: &Slot, length: u64) -> io::Result<()> {
+        let bytes = length.next_multiple_of(4096);
+        file::reserve(self.fd(), self.layout.payload(claim.slot, length), bytes)?;
+        slot.backed.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives a claim back, as recovery would after our death.
+    #[cold]
+    fn abandon(&self, me: Owner, claim: Claim) -> Result<(), Fault> {
+        let shared = self.shared();
+        let voided = self.lock(&shared, me, Wait::Forever).and_then(|held| {
+            shared.ledger.drain()?;
+            shared.ledger.void(claim.slot)?;
+            drop(held);
+            Ok(())
+        });
+        if voided.is_err() {
+            self.member.leave_untidy();
+        }
+        self.header().senders.signal(1);
+        if self.life() != Life::Open {
+            self.header().receivers.signal_all();
+        }
+        voided
+    }
+}
+
+/// Errors that can say that there is no space.
+pub(super) trait NoSpace {
+    fn from_io(error: io::Error) -> Self;
+}
+
+impl NoSpace for SendError {
+    fn from_io(error: io::Error) -> SendError {
+        no_space(error)
+    }
+}
+
+impl NoSpace for Fault {
+    fn from_io(error: io::Error) -> Fault {
+        error.into()
+    }
+}
+
+fn no_space(error: io::Error) -> SendError {
+    match error.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => SendError::NoSpace,
+        other => SendError::System(other.unwrap_or(libc::EIO)),
+    }
+}
