@@ -86,7 +86,9 @@ impl<'a> Index<'a> {
             None => level.last.store(number + 1, Relaxed),
         }
         after.store(number + 1, Relaxed);
-        self.mark(priority);
+        if place.is_none() && next == 0 {
+            self.mark(priority);
+        }
         self.desk.count.store(self.desk.count.load(Relaxed).wrapping_add(1), Relaxed);
         Ok(())
     }

@@ -96,6 +96,13 @@ impl Ledger<'_> {
             return Ok(Some(chosen));
         }
         self.drain_sent()?;
+        self.best()
+    }
+
+    /// The next of the messages that were drained; `None` if there is none. For a batch: what was sent since it began may wait
+    /// for the next one, and looking for it each time would take `tail` from the senders each time.
+    #[inline]
+    pub(crate) fn best(&self) -> Result<Option<Chosen>, Corrupt> {
         let Some(number) = self.index.best()? else { return Ok(None) };
         let slot = at(self.slots, number)?;
         let Some(State::Ready(ticket)) = Word::from_raw(slot.word.load(Relaxed)).state() else { return Err(Corrupt) };

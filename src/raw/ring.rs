@@ -25,7 +25,7 @@ unsafe impl Shared for Slot {}
 const STEPS_MAX: u32 = 1 << 20;
 
 /// How many sends ahead a slot's lines are fetched: a transfer between processors takes about as long as one or two sends.
-const FORESIGHT: u64 = 4;
+const FORESIGHT: u64 = 8;
 
 /// See the module.
 pub(crate) struct Ring<'a> {

@@ -17,7 +17,7 @@ const SLEEP_WATCHING: Duration = Duration::from_millis(50);
 /// were put to sleep once by chance find back to spinning.
 const SPIN: u32 = 1500;
 /// How many pauses pass before the first look of a spin.
-const FIRST: u32 = 12;
+const FIRST: u32 = 8;
 /// After spins in vain, only every 2^n-th wait spins; n is at most this.
 const RESTRAINT_MAX: u32 = 4;
 

@@ -332,7 +332,7 @@ impl Awaited for Waiting<'_> {
         match self.side {
             // A sender gains by letting the receiver make room for several.
             Side::Room => 16,
-            Side::Messages => 2,
+            Side::Messages => 1,
         }
     }
 

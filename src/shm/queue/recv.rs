@@ -129,7 +129,8 @@ impl Core {
     fn take_many(&self, shared: &Shared<'_>, me: Owner, max: usize) -> Result<Vec<Chosen>, Fault> {
         let mut taken = Vec::new();
         while taken.len() < max {
-            let next = shared.ledger.choose().and_then(|chosen| match chosen {
+            let next = if taken.is_empty() { shared.ledger.choose() } else { shared.ledger.best() };
+            let next = next.and_then(|chosen| match chosen {
                 Some(chosen) => shared.ledger.take(chosen, me).map(|()| Some(chosen)),
                 None => Ok(None),
             });
