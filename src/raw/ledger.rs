@@ -485,6 +485,17 @@ impl Ledger<'_> {
         Ok(Some(number))
     }
 
+    /// Calls `visit` for each free slot.
+    pub(crate) fn each_free(&self, mut visit: impl FnMut(u32)) -> Result<(), Corrupt> {
+        let mut number = unlisted(self.desk.free.load(Relaxed));
+        for _ in 0..=self.slots.len() {
+            let Some(slot) = number else { return Ok(()) };
+            number = unlisted(at(self.links, slot)?.next.load(Relaxed));
+            visit(slot);
+        }
+        Err(Corrupt)
+    }
+
     fn push_slow(&self, number: u32) -> Result<(), Corrupt> {
         let first = self.desk.slow.load(Relaxed);
         let link = at(self.links, number)?;

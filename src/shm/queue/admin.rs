@@ -1,5 +1,6 @@
 //! Looking and administering: peek, len, stat, purge, close.
 
+use super::recv::TRIM_FROM;
 use super::{Core, Shared};
 use crate::deadline::Wait;
 use crate::error::AccessError;
@@ -64,7 +65,7 @@ impl Core {
         let me = self.me()?;
         let shared = self.shared();
         let held = self.lock(&shared, me, Wait::No)?;
-        let purged = shared.ledger.purge(|put| self.trim(put));
+        let purged = shared.ledger.purge(|put| self.trim(put, TRIM_FROM));
         drop(held);
         self.header().senders.signal_all();
         Ok(purged? as usize)

@@ -30,6 +30,11 @@ use crate::sys::{bytelock, file, process};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often a receive that need not wait looks after the dead, while slots are in the hands of others.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// An open queue.
 pub(crate) struct Core {
@@ -44,6 +49,8 @@ pub(crate) struct Core {
     areas: Areas,
     member: Member,
     spin: Spin,
+    /// When a receive that need not wait last looked after the dead.
+    looked: Mutex<Instant>,
 }
 
 /// The areas of the region, checked once.
@@ -129,6 +136,7 @@ impl Core {
             region,
             member,
             spin: Spin::new(),
+            looked: Mutex::new(Instant::now()),
         }
     }
 
@@ -244,6 +252,24 @@ impl Core {
     fn watching(&self) -> bool {
         let desk = &self.header().desk;
         desk.slow_count.load(Ordering::Relaxed) != 0 || desk.taken.load(Ordering::Relaxed) != 0
+    }
+
+    /// In a queue that is never empty no receiver waits, so none would look after the dead: a receiver that has seen slots in
+    /// the hands of others for a while does.
+    #[inline]
+    fn look_after_dead(&self, me: Owner) -> Result<(), Fault> {
+        if self.watching() { self.look_after_dead_now_and_then(me) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn look_after_dead_now_and_then(&self, me: Owner) -> Result<(), Fault> {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.elapsed() < LOOK_EVERY {
+            return Ok(());
+        }
+        *looked = Instant::now();
+        drop(looked);
+        self.recover(me, Wait::Forever)
     }
 
     /// Whether a peer can run while this thread spins. One that is not confined to a CPU may run anywhere, and so may its

@@ -16,7 +16,7 @@ use crate::sys::file;
 
 /// Extents of at least this many bytes give their memory back when their slot becomes free; below, what it costs to take
 /// the pages again is more than the copy.
-const TRIM_FROM: u64 = 256 << 10;
+pub(super) const TRIM_FROM: u64 = 256 << 10;
 
 /// Where a message goes.
 pub(crate) enum Sink<'a> {
@@ -61,6 +61,7 @@ impl Core {
     /// R1 to R10, or T1 to T5 for a large message; `None` if there is none.
     #[inline]
     fn try_recv(&self, me: Owner, sink: &mut Sink<'_>, slept: bool, wait: Wait) -> Result<Option<Received>, RecvError> {
+        self.look_after_dead(me)?;
         let life = self.life_before_drain();
         let shared = self.shared();
         let held = self.lock(&shared, me, wait)?;
@@ -106,6 +107,7 @@ impl Core {
         slept: bool,
         wait: Wait,
     ) -> Result<Option<usize>, RecvError> {
+        self.look_after_dead(me)?;
         let life = self.life_before_drain();
         let shared = self.shared();
         let held = self.lock(&shared, me, wait)?;
@@ -154,7 +156,7 @@ impl Core {
     fn finish(&self, me: Owner, taken: &[Chosen]) -> Result<(), Fault> {
         let shared = self.shared();
         let finished = self.lock(&shared, me, Wait::Forever).and_then(|held| {
-            taken.iter().try_for_each(|chosen| shared.ledger.finish(*chosen).map(|put| self.trim(put)))?;
+            taken.iter().try_for_each(|chosen| shared.ledger.finish(*chosen).map(|put| self.trim(put, TRIM_FROM)))?;
             drop(held);
             Ok(())
         });
@@ -168,12 +170,13 @@ impl Core {
         finished
     }
 
-    /// Returns the memory of a large extent whose slot has become free. The lock is held, so the slot is ours alone.
-    pub(super) fn trim(&self, put: Put) {
+    /// Returns the memory of an extent of at least so many bytes whose slot has become free. The lock is held, so the slot is
+    /// ours alone.
+    pub(super) fn trim(&self, put: Put, from: u64) {
         let Put::Free(number) = put else { return };
         let Ok(slot) = at(self.slots(), number) else { return };
         let backed = slot.backed.load(Ordering::Relaxed);
-        if backed < TRIM_FROM {
+        if backed < from {
             return;
         }
         // First, so that a death in between leaves pages that are not counted, not pages that are missing.

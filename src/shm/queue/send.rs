@@ -5,7 +5,7 @@ use crate::deadline::Wait;
 use crate::error::{SendError, SendManyError};
 use crate::message::PRIORITY_MAX;
 use crate::raw::at;
-use crate::raw::ledger::{WINDOW, WINDOW_WIDE, level_page};
+use crate::raw::ledger::{Put, WINDOW, WINDOW_WIDE, level_page};
 use crate::raw::ring::{Claim, Slot};
 use crate::raw::word::{Meta, Owner};
 use crate::shm::fault::Fault;
@@ -76,16 +76,43 @@ impl Core {
         self.admit(message, priority)?;
         let length = message.len() as u64;
         let wide = length > self.layout.inline;
-        let (claim, slept) = match self.try_claim(me, wide, wait, false)? {
-            Some(claim) => (claim, false),
-            None => self.wait_to_claim(me, wide, wait)?,
-        };
-        self.write(me, claim, message, priority)?;
+        let (mut claim, mut slept) = self.claim(me, wide, wait)?;
+        let mut turn = 0;
+        while let Err(error) = self.write(me, claim, message, priority) {
+            // The slot has no memory and there is none; another that is free or armed may have some from an earlier message.
+            if error != SendError::NoSpace || turn > WINDOW {
+                return Err(error);
+            }
+            if turn == 0 {
+                self.trim_free(me)?;
+            }
+            turn += 1;
+            let waited;
+            (claim, waited) = self.claim(me, wide, wait)?;
+            slept |= waited;
+        }
         self.ring().commit(claim)?;
         if let Some(slot) = self.ring().foresee(claim.ticket) {
             self.region.prefetch_write(self.layout.payload(slot, 1), length.min(self.layout.inline));
         }
         Ok(slept)
+    }
+
+    /// S1 to S4, waiting if need be. Also returns whether it slept.
+    #[inline]
+    fn claim(&self, me: Owner, wide: bool, wait: Wait) -> Result<(Claim, bool), SendError> {
+        match self.try_claim(me, wide, wait, false)? {
+            Some(claim) => Ok((claim, false)),
+            None => self.wait_to_claim(me, wide, wait),
+        }
+    }
+
+    /// Gives back the memory of all free slots.
+    #[cold]
+    fn trim_free(&self, me: Owner) -> Result<(), Fault> {
+        let shared = self.shared();
+        let _held = self.lock(&shared, me, Wait::Forever)?;
+        Ok(shared.ledger.each_free(|number| self.trim(Put::Free(number), 1))?)
     }
 
     /// S0: refuses what can never be sent, and sees to the page of the priority's level.
