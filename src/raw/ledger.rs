@@ -8,7 +8,7 @@ use super::lock::Lock;
 use super::ring::Slot;
 use super::word::{CELLS, Cell, FIRST_TICKET, Meta, Owner, State, Ticket, Word};
 use super::{Corrupt, Shared, at, unlisted};
-use crate::sync::{AtomicU32, AtomicU64, Ordering, Ordering::Relaxed, prefetch_write};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, Ordering::Relaxed, fence, prefetch_write};
 
 /// How many tickets are kept armed while there are free slots, for slots without a large extent. The rest of the free slots
 /// lie on a stack, so that the memory in use follows the depth of the queue.
@@ -313,11 +313,11 @@ impl Ledger<'_> {
         let (head, tail) = (self.head(), self.tail());
         if tail.after(Ticket::new(self.desk.arm.load(Relaxed))) > 0 {
             self.tail.store(head.raw(), Ordering::Release);
-        } else if head.after(tail) > 0 {
-            // Senders raise it at the same time; it must not go back below what they have sent.
-            let raise = |now: u64| (head.after(Ticket::new(now)) > 0).then_some(head.raw());
-            let _ = self.tail.fetch_update(Ordering::AcqRel, Relaxed, raise);
+            // A sender may have seen the damage and not raised it: what it has sent meanwhile must come below.
+            fence(Ordering::SeqCst);
+            self.drain()?;
         }
+        self.raise_tail();
         Ok(self.armed() > 0)
     }
 
@@ -483,6 +483,14 @@ impl Ledger<'_> {
         }
         self.desk.free.store(at(self.links, number)?.next.load(Relaxed), Relaxed);
         Ok(Some(number))
+    }
+
+    /// Raises `tail` to `head`, below which all is claimed. Senders raise it at the same time; it never goes back.
+    fn raise_tail(&self) {
+        let head = self.head();
+        let raise = |now: u64| (head.after(Ticket::new(now)) > 0).then_some(head.raw());
+        // An error says that it is high enough.
+        let _ = self.tail.fetch_update(Ordering::AcqRel, Relaxed, raise);
     }
 
     /// Calls `visit` for each free slot.

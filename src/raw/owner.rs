@@ -39,6 +39,7 @@ impl Entry {
 
     /// Marks it in use before any word names it; true if it was in use already, left by a dead one.
     pub(crate) fn occupy(&self) -> bool {
+        self.pinned.store(0, Ordering::Relaxed);
         self.state.swap(IN_USE, Ordering::SeqCst) != FREE
     }
 

@@ -6,7 +6,7 @@ use crate::deadline::Wait;
 use crate::raw::event::Event;
 use crate::sync::{AtomicU32, Ordering::Relaxed, futex::Slept, pause};
 use crate::sys::process;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a sleep lasts at most: what a wake that died with its sender costs.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
@@ -107,7 +107,7 @@ pub(crate) fn wait_for<T, E: From<Fault>>(
         }
     }
     if wait == Wait::No {
-        return attempt(false);
+        return look_closely(awaited, attempt);
     }
     if awaited.company()
         && spin.until(awaited.looks_every(), || awaited.stirring())
@@ -118,7 +118,21 @@ pub(crate) fn wait_for<T, E: From<Fault>>(
     sleep_for(awaited, event, spin, wait, attempt)
 }
 
-/// The sleeping half of [`wait_for`]. Every turn but the last sleeps, so it ends when the time does.
+/// What a call that does not wait does before it says no. Its attempt may be the first to come across a dead one's claim.
+fn look_closely<T, E: From<Fault>>(
+    awaited: &impl Awaited,
+    mut attempt: impl FnMut(bool) -> Result<Option<T>, E>,
+) -> Result<Option<T>, E> {
+    match attempt(false)? {
+        None if awaited.watching() => {
+            awaited.recover()?;
+            attempt(false)
+        }
+        found => Ok(found),
+    }
+}
+
+/// The sleeping half of [`wait_for`]. Every turn but the last and one other sleeps, so it ends when the time does.
 #[cold]
 fn sleep_for<T, E: From<Fault>>(
     awaited: &impl Awaited,
@@ -127,7 +141,7 @@ fn sleep_for<T, E: From<Fault>>(
     wait: Wait,
     mut attempt: impl FnMut(bool) -> Result<Option<T>, E>,
 ) -> Result<Option<T>, E> {
-    let mut counted = false;
+    let (mut counted, mut looked, mut watched) = (false, Instant::now(), false);
     loop {
         let announced = event.announce();
         match attempt(true) {
@@ -139,15 +153,26 @@ fn sleep_for<T, E: From<Fault>>(
                 return Err(error);
             }
         }
-        let bound = if awaited.watching() { SLEEP_WATCHING } else { SLEEP_MAX };
+        let watching = awaited.watching();
+        if watching && !watched {
+            // The attempt may be the first to have come across a dead one's claim: not to be slept on, nor timed out on.
+            watched = true;
+            awaited.recover()?;
+            continue;
+        }
+        let bound = if watching { SLEEP_WATCHING } else { SLEEP_MAX };
         let Some(left) = wait.left(bound) else { return Ok(None) };
         if !counted {
             awaited.blocked();
             counted = true;
         }
         match event.sleep(announced, left) {
+            // Signals and wakes in vain can cut every sleep short; the dead are looked after all the same.
+            Slept::Awake | Slept::TimedOut if looked.elapsed() >= bound => {
+                awaited.recover()?;
+                looked = Instant::now();
+            }
             Slept::Awake => awaited.pinned(spin.look_at_cpus()),
-            Slept::TimedOut if left == bound => awaited.recover()?,
             Slept::TimedOut => awaited.over()?,
             Slept::Refused(errno) => return Err(Fault::System(errno).into()),
         }

@@ -30,11 +30,10 @@ use crate::sys::{bytelock, file, process};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How often a receive that need not wait looks after the dead, while slots are in the hands of others.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_EVERY_MILLIS: u64 = 50;
 
 /// An open queue.
 pub(crate) struct Core {
@@ -49,8 +48,9 @@ pub(crate) struct Core {
     areas: Areas,
     member: Member,
     spin: Spin,
-    /// When a receive that need not wait last looked after the dead.
-    looked: Mutex<Instant>,
+    opened: Instant,
+    /// When a receive that need not wait last looked after the dead: milliseconds since `opened`.
+    looked: AtomicU64,
 }
 
 /// The areas of the region, checked once.
@@ -136,7 +136,8 @@ impl Core {
             region,
             member,
             spin: Spin::new(),
-            looked: Mutex::new(Instant::now()),
+            opened: Instant::now(),
+            looked: AtomicU64::new(0),
         }
     }
 
@@ -257,19 +258,18 @@ impl Core {
     /// In a queue that is never empty no receiver waits, so none would look after the dead: a receiver that has seen slots in
     /// the hands of others for a while does.
     #[inline]
-    fn look_after_dead(&self, me: Owner) -> Result<(), Fault> {
-        if self.watching() { self.look_after_dead_now_and_then(me) } else { Ok(()) }
+    fn look_after_dead(&self, me: Owner, wait: Wait) -> Result<(), Fault> {
+        if self.watching() { self.look_after_dead_now_and_then(me, wait) } else { Ok(()) }
     }
 
     #[cold]
-    fn look_after_dead_now_and_then(&self, me: Owner) -> Result<(), Fault> {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if looked.elapsed() < LOOK_EVERY {
+    fn look_after_dead_now_and_then(&self, me: Owner, wait: Wait) -> Result<(), Fault> {
+        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if now - self.looked.load(Ordering::Relaxed).min(now) < LOOK_EVERY_MILLIS {
             return Ok(());
         }
-        *looked = Instant::now();
-        drop(looked);
-        self.recover(me, Wait::Forever)
+        self.looked.store(now, Ordering::Relaxed);
+        self.recover(me, wait)
     }
 
     /// Whether a peer can run while this thread spins. One that is not confined to a CPU may run anywhere, and so may its

@@ -61,7 +61,7 @@ impl Core {
     /// R1 to R10, or T1 to T5 for a large message; `None` if there is none.
     #[inline]
     fn try_recv(&self, me: Owner, sink: &mut Sink<'_>, slept: bool, wait: Wait) -> Result<Option<Received>, RecvError> {
-        self.look_after_dead(me)?;
+        self.look_after_dead(me, wait)?;
         let life = self.life_before_drain();
         let shared = self.shared();
         let held = self.lock(&shared, me, wait)?;
@@ -107,7 +107,7 @@ impl Core {
         slept: bool,
         wait: Wait,
     ) -> Result<Option<usize>, RecvError> {
-        self.look_after_dead(me)?;
+        self.look_after_dead(me, wait)?;
         let life = self.life_before_drain();
         let shared = self.shared();
         let held = self.lock(&shared, me, wait)?;

@@ -46,6 +46,7 @@ impl Core {
                 Ok(waited) => slept |= waited,
                 Err(error) => {
                     self.tell_receivers(sent - told);
+                    self.pass_on_room(slept);
                     return Err(SendManyError { sent, error });
                 }
             }
