@@ -1,5 +1,5 @@
 //! The grammar, as clap reads it, and the help texts. Scripts rely on every word here; how a single value is read is in
-//! [`values`](crate::values).
+//! [`values`].
 
 use crate::demo::Role;
 use crate::format::Format;
