@@ -1,5 +1,5 @@
 //! The words that live in shared memory, and their protocols. Nothing here makes a system call (but for the futex, through
-//! the facade), allocates (but for a rebuild), or reads a clock; nothing knows where in a file a word lies.
+//! the facade), allocates (but where a rebuild or a walk needs a list), or reads a clock; nothing knows where in a file a word lies.
 //!
 //! The ring never waits and the event never moves data: a queue is their composition, in [`shm`](crate::shm).
 

@@ -67,7 +67,6 @@ pub(crate) struct Header {
 #[allow(unsafe_code, reason = "a promise about a layout")]
 unsafe impl Shared for Header {}
 
-#[cfg(not(loom))]
 const _: () = {
     assert!(offset_of!(Header, life) == 320);
     assert!(offset_of!(Header, fresh) == 324);

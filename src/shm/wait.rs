@@ -100,12 +100,6 @@ pub(crate) fn wait_for<T, E: From<Fault>>(
     wait: Wait,
     mut attempt: impl FnMut(bool) -> Result<Option<T>, E>,
 ) -> Result<Option<T>, E> {
-    if awaited.watching() {
-        awaited.recover()?;
-        if let Some(item) = attempt(false)? {
-            return Ok(Some(item));
-        }
-    }
     if wait == Wait::No {
         return look_closely(awaited, attempt);
     }
