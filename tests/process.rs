@@ -28,6 +28,7 @@ fn role() {
         ("forked huge", part_forked_huge),
         ("exec", part_exec),
         ("signal", part_signal),
+        ("interrupted", part_interrupted),
         ("stranger", part_stranger),
         ("few descriptors", part_few_descriptors),
         ("namespace", part_namespace),
@@ -341,6 +342,47 @@ fn an_ephemeral_queue_of_a_killed_creator_is_drained_first() {
     let successor = options(dir.path()).create_new("/q").unwrap();
     successor.send(b"new", 0).unwrap();
     assert_eq!(successor.recv().unwrap().data, b"new");
+}
+
+/// Signals that come faster than the bound of a sleep cut every sleep short: the dead have to be looked after all the same.
+#[test]
+fn a_receiver_that_is_interrupted_all_the_time_learns_of_a_death() {
+    let dir = scratch();
+    let mut creator = Worker::start("ephemeral", &[dir.path().to_str().unwrap()]);
+    creator.expect("ready");
+    let mut guest = Worker::start("interrupted", &[dir.path().to_str().unwrap()]);
+    let looker = options(dir.path()).open("/q").unwrap();
+    until("the receiver sleeps", || looker.stat().unwrap().counters.recv_blocked > 0);
+    // Nobody else may be there to notice in its place.
+    drop(looker);
+    creator.kill();
+    assert_eq!(guest.answer(), "unlinked");
+    guest.finish();
+}
+
+fn part_interrupted(arguments: &[String]) {
+    extern "C" fn on_signal(_: i32) {}
+    let queue = options(Path::new(&arguments[0])).open("/q").unwrap();
+    let handler: extern "C" fn(i32) = on_signal;
+    // SAFETY: a C struct of numbers; all-zero means no flags and an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as libc::sighandler_t;
+    // SAFETY: the handler does nothing, and the struct lives through the call.
+    let installed = unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()) };
+    assert_eq!(installed, 0);
+    // SAFETY: it has no conditions.
+    let receiver = unsafe { libc::pthread_self() };
+    thread::spawn(move || {
+        loop {
+            thread::sleep(Duration::from_millis(100));
+            // SAFETY: the receiving thread lives until the process exits.
+            unsafe { libc::pthread_kill(receiver, libc::SIGUSR1) };
+        }
+    });
+    match queue.recv_timeout(NET) {
+        Err(RecvError::Unlinked) => say("unlinked"),
+        other => say(format!("{other:?}")),
+    }
 }
 
 #[test]
