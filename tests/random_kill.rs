@@ -73,6 +73,9 @@ impl Account {
     }
 }
 
+/// The part of an id that is the message's number.
+const NUMBER: u64 = 0xffff_ffff;
+
 /// The id of a message: its number, and which sender (counted over all that ever lived) sends it.
 fn id(number: u64, sender: u64) -> u64 {
     sender << 32 | number
@@ -228,18 +231,29 @@ impl Receiver {
     fn take_batch(&mut self) {
         let batch = std::mem::take(&mut self.batch);
         self.at_risk(batch.len() as u32);
-        batch.iter().for_each(|(data, priority)| self.take(data, priority, None));
+        batch.iter().for_each(|(data, _)| self.mark(data));
+        batch.iter().for_each(|(data, priority)| self.check(data, priority, None));
         self.batch = batch;
     }
 
-    /// Marks one message, and checks it: whole, as it was sent, and in its sender's order unless it had been in dead
-    /// hands (what a batch does not tell).
     fn take(&mut self, data: &[u8], priority: u16, redelivered: Option<u32>) {
-        let id = identify(data).unwrap_or_else(|| panic!("a torn message of {} bytes", data.len()));
-        let (number, sender) = (id & 0xffff_ffff, id >> 32);
-        self.cast.account.messages[number as usize].fetch_add(RECEIVED_ONCE, Ordering::SeqCst);
+        self.mark(data);
+        self.check(data, priority, redelivered);
+    }
+
+    /// Marks a message as received, at once: a death before this looks like a lost message.
+    fn mark(&self, data: &[u8]) {
+        let id = data.first_chunk().map_or(u64::MAX, |id| u64::from_le_bytes(*id));
+        let Some(word) = self.cast.account.messages.get((id & NUMBER) as usize) else { return };
+        word.fetch_add(RECEIVED_ONCE, Ordering::SeqCst);
         self.cast.account.at_risk[self.cast.place].fetch_sub(1, Ordering::SeqCst);
         self.cast.account.receipts.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Whole, as it was sent, and in its sender's order unless it had been in dead hands (what a batch does not tell).
+    fn check(&mut self, data: &[u8], priority: u16, redelivered: Option<u32>) {
+        let id = identify(data).unwrap_or_else(|| panic!("a torn message of {} bytes", data.len()));
+        let (number, sender) = (id & NUMBER, id >> 32);
         assert_eq!((data.len(), priority), shape(number, self.cast.longest), "message {number}");
         let last = self.last.entry((sender, priority)).or_insert(number);
         assert!(*last <= number || redelivered != Some(0), "{number} of sender {sender} came after {last}");
