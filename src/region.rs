@@ -79,13 +79,16 @@ impl Region {
         true
     }
 
-    /// Appends bytes of the region to a vector; false, and nothing appended, if they do not lie within it.
+    /// Appends bytes of the region to a vector that has room for them; false, and nothing appended, if they do not lie within
+    /// it. (The caller makes the room, for a length that a peer wrote must not abort the process.)
     #[inline]
     pub(crate) fn copy_to_vec(&self, offset: u64, len: usize, to: &mut Vec<u8>) -> bool {
         let Some(from) = self.bytes_at(offset, len) else { return false };
-        to.reserve(len);
         let end = to.len();
-        // SAFETY: `reserve` has made room for `len` bytes behind `end`.
+        if to.capacity() - end < len {
+            return false;
+        }
+        // SAFETY: there is room for `len` bytes behind `end`.
         let place = unsafe { to.as_mut_ptr().add(end) };
         // SAFETY: as in `copy_in`, with the vector's spare room as the other side.
         unsafe { std::ptr::copy_nonoverlapping(from, place, len) };

@@ -20,6 +20,9 @@ use std::path::{Path, PathBuf};
 /// How often opening and creating are tried in turn while others unlink and create under the same name.
 const ROUNDS: u32 = 1000;
 
+/// Why a file is not opened under its name.
+const ANOTHER_NAME: &str = "its header has another name: two long names share a hash, or the file was renamed";
+
 /// Whether a queue may, must, or must not be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lifetime {
@@ -75,8 +78,7 @@ fn open(setup: &Setup, path: &Path) -> Result<Option<Core>, OpenError> {
     let identity = examine(&fd, path)?;
     if identity.name != setup.name {
         // Only the files of long names can be shared by two: the hash of one is that of another.
-        let reason = "its header has another name: two long names share a hash, or the file was renamed";
-        return Err(OpenError::NotAnObject { kind: Kind::Queue, path: path.into(), reason });
+        return Err(not_ours(path, ANOTHER_NAME));
     }
     compare(setup, identity.layout.attributes)?;
     let core = map(setup.name.clone(), path, fd, identity)?;
@@ -90,14 +92,13 @@ fn open(setup: &Setup, path: &Path) -> Result<Option<Core>, OpenError> {
 /// Refuses everything that is not a queue of this version, before it is mapped.
 fn examine(fd: &OwnedFd, path: &Path) -> Result<Identity, OpenError> {
     let facts = file::facts(fd.as_fd()).map_err(|source| failed("look at", path, source))?;
-    let not_ours = |reason| OpenError::NotAnObject { kind: Kind::Queue, path: path.into(), reason };
     if !facts.regular {
-        return Err(not_ours("it is not a regular file"));
+        return Err(not_ours(path, "it is not a regular file"));
     }
     let mut start = [0; 4096];
     let filled = file::read_start(fd.as_fd(), &mut start).map_err(|source| failed("read", path, source))?;
     identify(&start[..filled], facts.size).map_err(|refusal| match refusal {
-        Refusal::NotOurs(reason) => not_ours(reason),
+        Refusal::NotOurs(reason) => not_ours(path, reason),
         Refusal::Version(found) => OpenError::Version { path: path.into(), found, ours: VERSION },
     })
 }
@@ -233,6 +234,9 @@ fn look(path: &Path) -> Option<Object> {
     let opened = file::open(path).map_err(|source| refused_open(path, source));
     let core = opened.and_then(|fd| {
         let identity = examine(&fd, path)?;
+        if Some(identity.name.file_name(kind).as_os_str()) != path.file_name() {
+            return Err(not_ours(path, ANOTHER_NAME));
+        }
         map(identity.name.clone(), path, fd, identity)
     });
     if let Ok(core) = &core
@@ -250,14 +254,14 @@ fn look(path: &Path) -> Option<Object> {
 
 fn refused_open(path: &Path, source: io::Error) -> OpenError {
     match source.raw_os_error() {
-        Some(libc::ELOOP) => not_regular(path, "it is a symbolic link"),
-        Some(libc::EISDIR) => not_regular(path, "it is a directory"),
-        Some(libc::ENXIO) => not_regular(path, "it is a socket or a FIFO"),
+        Some(libc::ELOOP) => not_ours(path, "it is a symbolic link"),
+        Some(libc::EISDIR) => not_ours(path, "it is a directory"),
+        Some(libc::ENXIO) => not_ours(path, "it is a socket or a FIFO"),
         _ => failed("open", path, source),
     }
 }
 
-fn not_regular(path: &Path, reason: &'static str) -> OpenError {
+fn not_ours(path: &Path, reason: &'static str) -> OpenError {
     OpenError::NotAnObject { kind: Kind::Queue, path: path.into(), reason }
 }
 

@@ -40,7 +40,8 @@ impl Core {
         let meta = Meta::from_raw(slot.meta.load(Ordering::Relaxed));
         let redelivered = slot.redelivered.load(Ordering::Relaxed);
         let mut data = Vec::new();
-        let copied = self.check_length(meta).and_then(|length| {
+        let copied = self.check_length(number, meta).and_then(|length| {
+            data.try_reserve_exact(length as usize).map_err(|_| Fault::System(libc::ENOMEM))?;
             let copied = self.region.copy_to_vec(self.layout.payload(number, length), length as usize, &mut data);
             if copied { Ok(()) } else { Err(Fault::Corrupt) }
         });

@@ -68,7 +68,7 @@ impl Core {
         let Some(chosen) = shared.ledger.choose()? else {
             return self.nothing_left(life);
         };
-        let length = self.check_length(chosen.meta)?;
+        let length = self.check_length(chosen.slot, chosen.meta)?;
         sink.fits(length)?;
         let redelivered = self.redelivered(chosen)?;
         if length <= self.layout.inline {
@@ -111,7 +111,7 @@ impl Core {
         let life = self.life_before_drain();
         let shared = self.shared();
         let held = self.lock(&shared, me, wait)?;
-        let taken = self.take_many(&shared, me, max)?;
+        let taken = self.take_many(&shared, me, max, batch)?;
         if taken.is_empty() {
             return self.nothing_left(life);
         }
@@ -128,12 +128,21 @@ impl Core {
     }
 
     /// T1. On damage in the middle, what was taken stays so until this handle goes.
-    fn take_many(&self, shared: &Shared<'_>, me: Owner, max: usize) -> Result<Vec<Chosen>, Fault> {
-        let mut taken = Vec::new();
+    fn take_many(&self, shared: &Shared<'_>, me: Owner, max: usize, batch: &mut Batch) -> Result<Vec<Chosen>, Fault> {
+        let (mut taken, mut total) = (Vec::new(), 0);
         while taken.len() < max {
             let next = if taken.is_empty() { shared.ledger.choose() } else { shared.ledger.best() };
-            let next = next.and_then(|chosen| match chosen {
-                Some(chosen) => shared.ledger.take(chosen, me).map(|()| Some(chosen)),
+            let next = next.map_err(Fault::from).and_then(|chosen| match chosen {
+                Some(chosen) => {
+                    // Room first: what is taken must be copied. Without room the batch ends before this message.
+                    total += self.check_length(chosen.slot, chosen.meta)? as usize;
+                    match batch.bytes.try_reserve(total) {
+                        Ok(()) => shared.ledger.take(chosen, me)?,
+                        Err(_) if taken.is_empty() => return Err(Fault::System(libc::ENOMEM)),
+                        Err(_) => return Ok(None),
+                    }
+                    Ok(Some(chosen))
+                }
                 None => Ok(None),
             });
             match next {
@@ -143,9 +152,11 @@ impl Core {
                     taken.push(chosen);
                 }
                 Ok(None) => break,
-                Err(corrupt) => {
-                    self.member.leave_untidy();
-                    return Err(corrupt.into());
+                Err(fault) => {
+                    if !taken.is_empty() {
+                        self.member.leave_untidy();
+                    }
+                    return Err(fault);
                 }
             }
         }
@@ -202,11 +213,13 @@ impl Core {
         }
     }
 
-    /// The length of a message, if it can be one of this queue.
+    /// The length of the message in a slot, if it can be one: of this queue, and with memory behind it.
     #[inline]
-    pub(super) fn check_length(&self, meta: Meta) -> Result<u64, Fault> {
+    pub(super) fn check_length(&self, number: u32, meta: Meta) -> Result<u64, Fault> {
         let length = meta.length();
-        if length <= self.layout.attributes.message_size { Ok(length) } else { Err(Fault::Corrupt) }
+        let backed = || Ok::<bool, Fault>(at(self.slots(), number)?.backed.load(Ordering::Relaxed) >= length);
+        let possible = length <= self.layout.inline || (length <= self.layout.attributes.message_size && backed()?);
+        if possible { Ok(length) } else { Err(Fault::Corrupt) }
     }
 
     fn redelivered(&self, chosen: Chosen) -> Result<u32, Fault> {
@@ -224,8 +237,7 @@ impl Core {
     }
 
     fn copy_to_batch(&self, chosen: Chosen, batch: &mut Batch) -> Result<(), Fault> {
-        let length = self.check_length(chosen.meta)?;
-        self.copy(chosen, length, &mut Sink::Vec(&mut batch.bytes))?;
+        self.copy(chosen, chosen.meta.length(), &mut Sink::Vec(&mut batch.bytes))?;
         batch.ends.push((batch.bytes.len(), chosen.meta.priority()));
         Ok(())
     }
@@ -241,13 +253,15 @@ impl Drop for Untidy<'_> {
 }
 
 impl Sink<'_> {
+    /// Sees to room for a message before anything is done to it.
     #[inline]
-    fn fits(&self, length: u64) -> Result<(), RecvError> {
+    fn fits(&mut self, length: u64) -> Result<(), RecvError> {
         match self {
             Sink::Slice(buffer) if (buffer.len() as u64) < length => {
                 Err(RecvError::BufferTooSmall { needed: length, room: buffer.len() as u64 })
             }
-            _ => Ok(()),
+            Sink::Slice(_) => Ok(()),
+            Sink::Vec(vec) => vec.try_reserve_exact(length as usize).map_err(|_| RecvError::System(libc::ENOMEM)),
         }
     }
 }
