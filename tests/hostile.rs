@@ -11,7 +11,7 @@
 
 mod common;
 
-use chappe::{Batch, OpenError, Options, Queue, RecvError, SendError};
+use chappe::{AccessError, Batch, OpenError, Options, Queue, RecvError, SendError};
 use common::{NET, Rng, Worker, hear, number, payload, say, scratch, seed};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -28,6 +28,8 @@ fn role() {
         ("between calls", part_between_calls),
         ("meanwhile", part_meanwhile),
         ("aftermath", part_aftermath),
+        ("pairs", part_pairs),
+        ("idle", part_idle),
         ("no memory", part_no_memory),
         ("unreadable", part_unreadable),
     ]);
@@ -227,7 +229,7 @@ fn headers_that_say_something_else_are_refused() {
 fn what_is_no_regular_file_is_refused() {
     is_refused("a directory", not_an_object, |path| fs::create_dir(path).unwrap());
     is_refused("a directory without permissions", not_an_object, |path| {
-        fs::DirBuilder::new().mode(0).create(path).unwrap();
+        fs::DirBuilder::new().mode(0o0).create(path).unwrap();
     });
     is_refused("a FIFO", not_an_object, make_fifo);
     is_refused("a socket", not_an_object, |path| {
@@ -276,7 +278,7 @@ fn an_unreadable_file_is_refused() {
     let dir = scratch();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::write(queue_file(dir.path()), real_file()).unwrap();
-    fs::set_permissions(queue_file(dir.path()), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(queue_file(dir.path()), fs::Permissions::from_mode(0o0)).unwrap();
     let mut worker = Worker::start("unreadable", &[dir.path().to_str().unwrap()]);
     let answer = worker.answer();
     if let Some(reason) = answer.strip_prefix("skip ") {
@@ -577,6 +579,22 @@ impl User {
             }
             _ => true,
         }
+    }
+
+    /// Every kind of call, some of them several times; looking comes both first and last.
+    fn call_each(&mut self, queue: &Queue) {
+        let calls: [fn(&mut User, &Queue) -> bool; 5] =
+            [User::send, User::receive, User::send_batch, User::receive_batch, User::peek];
+        for _ in 0..2 {
+            let (stat, len) = (queue.stat(), queue.len());
+            self.ended("stat", stat);
+            self.ended("len", len);
+            for call in calls {
+                call(self, queue);
+            }
+        }
+        let purged = queue.purge();
+        self.ended("purge", purged);
     }
 
     fn send(&mut self, queue: &Queue) -> bool {
@@ -903,6 +921,80 @@ fn damaged_meanwhile(dir: &Path, geometry: &Geometry, seed: u64, area: &str) {
     assert!(written > 0, "nothing was damaged");
 }
 
+// ---- words that are known to be bad ----
+
+fn write_word(dir: &Path, place: u64, bytes: &[u8]) {
+    File::options().write(true).open(queue_file(dir)).unwrap().write_all_at(bytes, place).unwrap();
+}
+
+#[test]
+fn two_words_at_their_ends_harm_nobody() {
+    let dir = scratch();
+    Watched::start("pairs", dir.path(), &Geometry::new(12, 600), 1, 0, "the header").finish(dir.path());
+}
+
+/// For each two of the header's words, each of them 1 or all ones: every call, then a new queue.
+fn part_pairs(arguments: &[String]) {
+    let cast = Cast::new(arguments);
+    // The lock has a test of its own, and a queue whose life has ended has little left that could break.
+    let hot = areas(&cast.geometry)
+        .into_iter()
+        .filter(|area| area.start < 4096 && !["life", "lock", "everything"].contains(&area.name));
+    let mut words: Vec<_> = hot.map(|area| (area.start, area.width as usize)).collect();
+    words.push((568, 8));
+    words.sort_unstable();
+    words.dedup();
+    let mut tally = Tally::default();
+    for (index, first) in words.iter().enumerate() {
+        for second in &words[index + 1..] {
+            for values in [[1, 1], [1, u64::MAX], [u64::MAX, 1], [u64::MAX; 2]] {
+                let mut user = User::new(&cast.dir, cast.geometry, Rng::new(cast.seed));
+                user.tally = tally;
+                let queue = user.options().create_new("/q").unwrap();
+                queue.try_send_many(&[(b"a", 0), (b"b", 64), (b"c", 0)]).unwrap();
+                for ((place, width), value) in [first, second].into_iter().zip(values) {
+                    write_word(&cast.dir, *place, &value.to_le_bytes()[..*width]);
+                }
+                user.call_each(&queue);
+                options(&cast.dir).unlink("/q").unwrap();
+                tally = user.tally;
+            }
+        }
+    }
+    say(format!("done {}", tally.text()));
+}
+
+#[test]
+fn a_lock_that_names_a_live_participant_makes_calls_give_up() {
+    let dir = scratch();
+    let queue = options(dir.path()).create_new("/q").unwrap();
+    let mut idle = Worker::start("idle", &[dir.path().to_str().unwrap()]);
+    idle.expect("ready");
+    queue.send(b"message", 0).unwrap();
+    // This handle has index 0, the other one 1; the lock holds the index + 1. A live one is never robbed.
+    for holder in [1_u32, 2] {
+        write_word(dir.path(), 512, &holder.to_ne_bytes());
+        assert_eq!(queue.try_recv(), Err(RecvError::Busy), "held by {holder}");
+        assert_eq!(queue.recv_timeout(Duration::from_millis(1)), Err(RecvError::Busy), "held by {holder}");
+        assert_eq!(queue.len(), Err(AccessError::Busy), "held by {holder}");
+    }
+    idle.kill();
+    assert_eq!(queue.try_recv().unwrap().data, b"message");
+    queue.send(b"another", 0).unwrap();
+    write_word(dir.path(), 512, &1_u32.to_ne_bytes());
+    drop(queue);
+    let queue = options(dir.path()).open("/q").unwrap();
+    assert_eq!(queue.try_recv().unwrap().data, b"another");
+}
+
+/// Has the queue open and does nothing.
+fn part_idle(arguments: &[String]) {
+    let queue = options(Path::new(&arguments[0])).open("/q").unwrap();
+    say("ready");
+    hear();
+    drop(queue);
+}
+
 // ---- headers without a queue ----
 
 #[test]
@@ -929,14 +1021,13 @@ const BOUNDLESS: u64 = 1 << 40;
 
 #[test]
 fn a_length_that_no_memory_holds_is_an_error() {
-    let dir = scratch();
-    let queue = options(dir.path()).capacity(1).message_size(BOUNDLESS).create_new("/q").unwrap();
-    queue.send(b"small", 3).unwrap();
-    drop(queue);
-    let geometry = Geometry::new(1, BOUNDLESS);
-    let file = File::options().write(true).open(queue_file(dir.path())).unwrap();
-    file.write_at(&(3 << 48 | BOUNDLESS).to_le_bytes(), geometry.slots + 8).unwrap();
     for call in ["recv", "peek", "recv_many", "recv_into"] {
+        let dir = scratch();
+        let queue = options(dir.path()).capacity(1).message_size(BOUNDLESS).create_new("/q").unwrap();
+        queue.send(b"small", 3).unwrap();
+        drop(queue);
+        let meta = Geometry::new(1, BOUNDLESS).slots + 8;
+        write_word(dir.path(), meta, &(3_u64 << 48 | BOUNDLESS).to_le_bytes());
         let mut worker = Worker::start("no memory", &[dir.path().to_str().unwrap(), call]);
         let status = worker.ended();
         assert!(status.success(), "{call}: {status}");

@@ -573,25 +573,28 @@ impl Victim {
         Ok(counters)
     }
 
-    /// Goes over the first `k` instructions of a known way; where it stands then, unless the operation ended before.
+    /// Goes over the first `k` instructions of a known way.
     ///
     /// A breakpoint register carries it over most of them, to an instruction that the way seldom came by before; from there
-    /// it is stepped. Where there is no such register, it is stepped all the way.
-    fn advance(&mut self, path: &[u64], k: usize) -> Result<Option<u64>, String> {
-        let (from, visits) = best_leap(path, k);
-        let leapt = match visits {
-            0 => false,
-            _ => self.leap(path[from], visits)?,
-        };
-        if visits > 0 && !leapt && self.at_end {
-            return Ok(None);
+    /// it is stepped, and each step compared. Where there is no such register, it is stepped all the way. Where somebody
+    /// else is awake (`alone` is false), waiting for them may take more or fewer turns than it did on the known way: then
+    /// only a place that the way came by for the first time says how far it is.
+    fn advance(&mut self, path: &[u64], k: usize, alone: bool) -> Result<Stand, String> {
+        let (from, visits) = best_leap(path, k, if alone { usize::MAX } else { 1 });
+        let leapt = visits > 0 && self.leap(path[from], visits)?;
+        if self.at_end {
+            return Ok(if k == path.len() { Stand::End } else { Stand::Astray });
         }
-        for _ in (if leapt { from } else { 0 })..k {
+        for instruction in (if leapt { from } else { 0 })..k {
+            if program_counter(self.pid()) != path[instruction] {
+                return Ok(Stand::Astray);
+            }
             if self.step()? == At::End {
-                return Ok(None);
+                return Ok(if instruction + 1 == path.len() { Stand::End } else { Stand::Astray });
             }
         }
-        Ok(Some(program_counter(self.pid())))
+        let known = path.get(k) == Some(&program_counter(self.pid()));
+        Ok(if known { Stand::There } else { Stand::Astray })
     }
 
     /// Runs until it comes by this place for the given time; false if it cannot, or came to its end before.
@@ -622,9 +625,20 @@ impl Victim {
     }
 }
 
+/// Where a victim has got to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stand {
+    /// Before the instruction that was asked for.
+    There,
+    /// Behind the operation, as was asked for.
+    End,
+    /// It took another way, on which instructions cannot be counted.
+    Astray,
+}
+
 /// The step of a way from which the rest, up to step `k`, is cheapest to reach with a breakpoint, and at which visit of that
-/// place it is; no visits if stepping from the beginning is cheaper.
-fn best_leap(path: &[u64], k: usize) -> (usize, usize) {
+/// place it is (at most so many); no visits if stepping from the beginning is cheaper.
+fn best_leap(path: &[u64], k: usize, visits_max: usize) -> (usize, usize) {
     const STEPS_PER_VISIT: usize = 4;
     let mut seen = std::collections::HashMap::new();
     let mut best = (k, (0, 0));
@@ -632,7 +646,7 @@ fn best_leap(path: &[u64], k: usize) -> (usize, usize) {
         let visits = *seen.entry(*place).and_modify(|visits| *visits += 1).or_insert(1);
         let cost = visits * STEPS_PER_VISIT + (k - step);
         // Not the very beginning: there it stands already.
-        if step > 0 && cost < best.0 {
+        if step > 0 && visits <= visits_max && cost < best.0 {
             best = (cost, (step, visits));
         }
     }
@@ -824,7 +838,7 @@ impl<'a> Set<'a> {
         let victim = Victim::start(case.act, &scene.options, case.victim(), inherited)?;
         if let Some(earlier) = &case.earlier {
             let mut first = Victim::start(earlier.act, &scene.options, VICTIM, None)?;
-            first.advance(&earlier.path, earlier.k)?;
+            first.advance(&earlier.path, earlier.k, true)?;
             first.child.kill();
         }
         Ok(Set { scene, victim, survivor, go, report })
@@ -843,7 +857,7 @@ impl<'a> Set<'a> {
 /// Kills the victim of a fresh scene after `k` instructions and lets a survivor of this kind go on.
 fn one_kill(case: &Case, path: &[u64], k: usize, mode: Mode) -> Verdict {
     let mut set = Set::new(case, mode)?;
-    let stands = set.victim.advance(path, k)?;
+    let stand = set.victim.advance(path, k, case.asleep == Asleep::Nobody)?;
     set.victim.child.kill();
     let text = set.survive(mode)?;
     let report = match text.split_once(' ') {
@@ -851,7 +865,7 @@ fn one_kill(case: &Case, path: &[u64], k: usize, mode: Mode) -> Verdict {
         _ => return Err(text),
     };
     let progress = judge(case, &report, mode)?;
-    Ok(Outcome { report, progress, same_path: stands == path.get(k).copied() })
+    Ok(Outcome { report, progress, same_path: stand != Stand::Astray })
 }
 
 /// A line from a pipe, within the bound for hanging.
