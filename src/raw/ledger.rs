@@ -465,7 +465,8 @@ impl Ledger<'_> {
     /// How many messages were sent so far; exact right after a drain.
     pub(crate) fn sent(&self) -> u64 {
         let claimed = u64::try_from(self.head().after(FIRST_TICKET)).unwrap_or(0);
-        let unfinished = u64::from(self.desk.slow_count.load(Relaxed)) + self.totals.voided.load(Relaxed);
+        let slow = u64::from(self.desk.slow_count.load(Relaxed));
+        let unfinished = self.totals.voided.load(Relaxed).saturating_add(slow);
         claimed.saturating_sub(unfinished)
     }
 
