@@ -1,4 +1,4 @@
-//! Senders and receivers killed at random moments, round after round, and at the end an account of every single message.
+//! Senders and receivers killed at random moments, some stopped for a while before, round after round, and at the end an account of every single message.
 //!
 //! Each process writes what it does into a shared map beside the queue: a sender "began" and "returned" for every message,
 //! a receiver how many messages its call under way may take, and each message that it got. So the account is exact: a
@@ -163,7 +163,7 @@ impl Cast {
         };
         let sent = match result {
             Ok(()) => messages.len(),
-            Err((sent, SendError::Full | SendError::TimedOut)) => sent,
+            Err((sent, SendError::Full | SendError::TimedOut | SendError::Busy)) => sent,
             Err((_, error)) => panic!("sender {}: {error}", self.incarnation),
         };
         for (index, number) in numbers.enumerate() {
@@ -190,7 +190,7 @@ impl Receiver {
         loop {
             let form = self.cast.rng.below(6);
             match self.receive(form) {
-                Ok(()) | Err(RecvError::Empty | RecvError::TimedOut) => self.at_risk(0),
+                Ok(()) | Err(RecvError::Empty | RecvError::TimedOut | RecvError::Busy) => self.at_risk(0),
                 Err(RecvError::Closed) => return,
                 Err(error) => panic!("receiver {}: {error}", self.cast.incarnation),
             }
@@ -317,6 +317,18 @@ impl Epoch {
         self.workers[place].kill();
         self.killed[usize::from(place >= SENDERS)] += 1;
         self.may_miss += u64::from(self.account.at_risk[place].swap(0, Ordering::SeqCst));
+    }
+
+    /// Stops the process at this place for a moment: the others may have to wait for it, but must not take it for dead.
+    fn pause(&mut self, place: usize, moment: Duration) {
+        let signal = |number: i32| {
+            // SAFETY: it takes numbers; the process is a child that was not reaped yet.
+            let sent = unsafe { libc::kill(self.workers[place].pid() as i32, number) };
+            assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
+        };
+        signal(libc::SIGSTOP);
+        std::thread::sleep(moment);
+        signal(libc::SIGCONT);
     }
 
     /// Fails if a process ended by itself, or if nothing was received for too long.
@@ -446,6 +458,9 @@ fn one_epoch(mut epoch: Epoch, kills: u64, rng: &mut Rng) {
         std::thread::sleep(Duration::from_micros(rng.below(5000)));
         epoch.watch();
         let place = rng.index(PLACES);
+        if rng.one_in(4) {
+            epoch.pause(rng.index(PLACES), Duration::from_micros(rng.below(20_000)));
+        }
         epoch.kill(place);
         epoch.workers[place] = epoch.start(place);
     }
