@@ -715,6 +715,9 @@ fn one_round(cast: &Cast, user: &mut User) {
         for _ in 0..1 + user.rng.below(5) {
             if user.rng.one_in(12) {
                 drop(two.take());
+                // Whoever inherits an entry waits for the lock as long as it takes, and the other handle is alive: one that
+                // was written to name that handle would be waited for until it goes.
+                write_word(&cast.dir, 512, &[0; 4]);
                 let opened = user.options().open("/q");
                 two = user.ended("open", opened);
             }

@@ -552,6 +552,7 @@ impl Victim {
             stop_here();
             // Only one that was not killed comes here.
             let text = result.map_or_else(|error| error.to_string(), |()| stage.told());
+            drop(stage);
             tell.is_none_or(|mut tell| writeln!(tell, "{text}").is_ok())
         });
         drop(handle);
