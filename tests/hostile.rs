@@ -911,9 +911,12 @@ fn damaged_meanwhile(dir: &Path, geometry: &Geometry, seed: u64, area: &str) {
     let mut vandal = Vandal::new(dir, geometry, area, Rng::new(seed));
     let mut watched = Watched::start("meanwhile", dir, geometry, seed, millis(), area);
     watched.worker.expect("ready");
-    watched.worker.tell("go");
-    // At least once: a busy machine may let the other one's time run out before this process runs.
+    // At least once, and where there is something to damage: a busy machine may let the other one's time run out before this
+    // process runs.
+    let mut options = options(dir);
+    drop(options.capacity(geometry.capacity).message_size(geometry.message_size).create_new("/q").unwrap());
     let mut written = vandal.strike();
+    watched.worker.tell("go");
     while !watched.ended(dir) {
         written += vandal.strike();
         // Between none and some thousand calls of the other: damage on damage, and damage that is worked with.

@@ -63,12 +63,14 @@ enum Act {
     Send(usize),
     TrySend(usize),
     SendMany(&'static [usize]),
+    TrySendMany(&'static [usize]),
     /// The first call through a handle that was inherited by fork.
     InheritedSend(usize),
     Recv,
     TryRecv,
     RecvInto,
     RecvMany(usize),
+    TryRecvMany(usize),
     Peek,
     Stat,
     Purge,
@@ -90,7 +92,9 @@ impl Act {
             Act::TrySend(length) => format!("try_send {length}"),
             Act::SendMany(lengths) => format!("send_many {lengths:?}"),
             Act::InheritedSend(length) => format!("fork, send {length}"),
+            Act::TrySendMany(lengths) => format!("try_send_many {lengths:?}"),
             Act::RecvMany(max) => format!("recv_many {max}"),
+            Act::TryRecvMany(max) => format!("try_recv_many {max}"),
             Act::Recv => "recv".to_owned(),
             Act::TryRecv => "try_recv".to_owned(),
             Act::RecvInto => "recv_into".to_owned(),
@@ -104,7 +108,7 @@ impl Act {
     fn sends(self) -> Vec<usize> {
         match self {
             Act::Send(length) | Act::TrySend(length) | Act::InheritedSend(length) => vec![length],
-            Act::SendMany(lengths) => lengths.to_vec(),
+            Act::SendMany(lengths) | Act::TrySendMany(lengths) => lengths.to_vec(),
             _ => Vec::new(),
         }
     }
@@ -113,7 +117,7 @@ impl Act {
     fn takes(self, there: usize) -> usize {
         match self {
             Act::Recv | Act::TryRecv | Act::RecvInto => there.min(1),
-            Act::RecvMany(max) => there.min(max),
+            Act::RecvMany(max) | Act::TryRecvMany(max) => there.min(max),
             Act::Purge => there,
             _ => 0,
         }
@@ -173,6 +177,11 @@ impl Stage {
                 queue.send_many(&self.messages)?;
                 self.count = self.messages.len();
             }
+            Act::TrySendMany(_) => match queue.try_send_many(&self.messages) {
+                Ok(()) => self.count = self.messages.len(),
+                Err(error) if error.error == SendError::Full => self.count = error.sent,
+                Err(error) => return Err(error.into()),
+            },
             Act::Recv => self.got.push(queue.recv()?.data),
             Act::TryRecv => match queue.try_recv() {
                 Ok(message) => self.got.push(message.data),
@@ -184,6 +193,10 @@ impl Stage {
                 self.buffer.truncate(received.len);
             }
             Act::RecvMany(max) => _ = queue.recv_many(&mut self.batch, max)?,
+            Act::TryRecvMany(max) => match queue.try_recv_many(&mut self.batch, max) {
+                Ok(_) | Err(RecvError::Empty) => {}
+                Err(error) => return Err(error.into()),
+            },
             Act::Peek => drop(queue.peek(10)?),
             Act::Stat => drop(queue.stat()?),
             Act::Purge => self.count = queue.purge()?,
@@ -394,6 +407,31 @@ fn cases() -> Vec<Case> {
         Case::new(Act::CreateEphemeral, "nothing there", &[]).fresh(),
         Case::new(Act::DropEphemeral, "nothing in it", &[]).fresh(),
         Case::new(Act::Drop, "three messages", &three),
+    ]
+}
+
+/// Operations that are stopped in their middle while another process acts. They do not wait: the other may have left them
+/// nothing to wait for.
+fn paused() -> Vec<Case> {
+    let one = [(SMALL, USUAL)];
+    let three = [(SMALL, 1), (SMALL, 9), (SMALL, USUAL)];
+    let many = [(SMALL, USUAL); 64];
+    let mixed = [(LARGE, USUAL), (SMALL, 9), (PAGES, 9), (SMALL, 1)];
+    vec![
+        Case::new(Act::TrySend(SMALL), "empty", &[]),
+        Case::new(Act::TrySend(SMALL), "as created", &[]).fresh(),
+        Case::new(Act::TrySend(SMALL), "room for one", &one).capacity(2),
+        Case::new(Act::TrySend(SMALL), "64 messages of 200", &many).capacity(200).fresh(),
+        Case::new(Act::TrySend(SMALL), "capacity 1", &[]).capacity(1),
+        Case::new(Act::TrySend(LARGE), "as created", &[]).fresh(),
+        Case::new(Act::TrySendMany(&[LARGE, SMALL, LARGE]), "one message", &one),
+        Case::new(Act::TryRecv, "one small message", &one),
+        Case::new(Act::TryRecv, "three messages", &three),
+        Case::new(Act::TryRecv, "two large messages", &[(LARGE, USUAL); 2]),
+        Case::new(Act::TryRecvMany(3), "mixed, full", &mixed),
+        Case::new(Act::Purge, "mixed, full", &mixed),
+        Case::new(Act::Peek, "mixed, full", &mixed),
+        Case::new(Act::Open, "three messages", &three),
     ]
 }
 
@@ -1499,15 +1537,6 @@ fn run_pauses(case: &Case, samples: usize) -> Row {
     row
 }
 
-/// Operations that have something to lose when others act in their middle.
-fn is_paused_too(case: &Case) -> bool {
-    let lives = matches!(
-        case.act,
-        Act::Send(_) | Act::SendMany(_) | Act::Recv | Act::RecvInto | Act::RecvMany(_) | Act::Purge | Act::Open
-    );
-    lives && case.asleep == Asleep::Nobody && !case.patient
-}
-
 /// All pairs of deaths of one kind, as one row.
 fn run_pair(first: Act, second: &Case, deaths: usize) -> Row {
     let mut sum = Row::default();
@@ -1593,7 +1622,7 @@ fn run_chosen(words: &[&str]) -> ExitCode {
     for case in cases().iter().filter(|case| chosen(words, &case.title())) {
         book(run(case, 40, modes), &case.title());
     }
-    for case in cases().iter().filter(|case| is_paused_too(case)) {
+    for case in &paused() {
         let title = format!("pause: {}", case.title());
         if chosen(words, &title) {
             book(run_pauses(case, 6), &title);

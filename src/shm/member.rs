@@ -140,7 +140,7 @@ impl Member {
 
     /// Puts in order what the last holder of our own index left.
     fn inherit<O: Object>(&self, object: &O, me: Owner) -> Result<(), Fault> {
-        let mut held = self.lock_slowly(object, me, Wait::Forever, true)?;
+        let mut held = self.lock_slowly(object, me, Wait::No, true)?;
         held.repaired = true;
         Ok(object.recover(me)?)
     }
