@@ -2,9 +2,6 @@
 //! for every k (or every few), each time with a fresh queue and fresh processes. Then a survivor has to go on, and every
 //! message is accounted for.
 //!
-//! Rows that begin with `pause:` stop the process there instead, let another one act beside it without waiting for it, and then
-//! let it finish: it must not be taken for dead, and nobody may be in the other's way for good.
-//!
 //! It drives the real library through its public face; it knows nothing of the layout. Instructions inside a system call
 //! cannot be stepped: the kernel does the whole call or nothing of it. Blocking waits are left out of what is stepped.
 //!
@@ -63,14 +60,12 @@ enum Act {
     Send(usize),
     TrySend(usize),
     SendMany(&'static [usize]),
-    TrySendMany(&'static [usize]),
     /// The first call through a handle that was inherited by fork.
     InheritedSend(usize),
     Recv,
     TryRecv,
     RecvInto,
     RecvMany(usize),
-    TryRecvMany(usize),
     Peek,
     Stat,
     Purge,
@@ -92,9 +87,7 @@ impl Act {
             Act::TrySend(length) => format!("try_send {length}"),
             Act::SendMany(lengths) => format!("send_many {lengths:?}"),
             Act::InheritedSend(length) => format!("fork, send {length}"),
-            Act::TrySendMany(lengths) => format!("try_send_many {lengths:?}"),
             Act::RecvMany(max) => format!("recv_many {max}"),
-            Act::TryRecvMany(max) => format!("try_recv_many {max}"),
             Act::Recv => "recv".to_owned(),
             Act::TryRecv => "try_recv".to_owned(),
             Act::RecvInto => "recv_into".to_owned(),
@@ -108,7 +101,7 @@ impl Act {
     fn sends(self) -> Vec<usize> {
         match self {
             Act::Send(length) | Act::TrySend(length) | Act::InheritedSend(length) => vec![length],
-            Act::SendMany(lengths) | Act::TrySendMany(lengths) => lengths.to_vec(),
+            Act::SendMany(lengths) => lengths.to_vec(),
             _ => Vec::new(),
         }
     }
@@ -117,7 +110,7 @@ impl Act {
     fn takes(self, there: usize) -> usize {
         match self {
             Act::Recv | Act::TryRecv | Act::RecvInto => there.min(1),
-            Act::RecvMany(max) | Act::TryRecvMany(max) => there.min(max),
+            Act::RecvMany(max) => there.min(max),
             Act::Purge => there,
             _ => 0,
         }
@@ -141,9 +134,6 @@ struct Stage {
     messages: Vec<(Vec<u8>, u16)>,
     batch: Batch,
     buffer: Vec<u8>,
-    /// What came of it, for one that is let live: what it received, or how many messages it sent or threw away.
-    got: Vec<Vec<u8>>,
-    count: usize,
 }
 
 impl Stage {
@@ -156,65 +146,34 @@ impl Stage {
             _ if act.needs_handle() => Some(options.open("/q").expect("the victim opens")),
             _ => inherited,
         };
-        let (batch, buffer, got) = (Batch::new(), vec![0; 8192], Vec::with_capacity(8));
-        Stage { act, options, handle, messages, batch, buffer, got, count: 0 }
+        Stage { act, options, handle, messages, batch: Batch::new(), buffer: vec![0; 8192] }
     }
 
     /// The code that is stepped. That a call fails for a good reason (full, empty) is part of the case.
     fn play(&mut self) -> Result<(), Box<dyn std::error::Error>> {
         let Some(queue) = &self.handle else { return self.play_without_handle() };
         match self.act {
-            Act::Send(_) | Act::InheritedSend(_) => {
-                queue.send(&self.messages[0].0, USUAL)?;
-                self.count = 1;
-            }
+            Act::Send(_) | Act::InheritedSend(_) => queue.send(&self.messages[0].0, USUAL)?,
             Act::TrySend(_) => match queue.try_send(&self.messages[0].0, USUAL) {
-                Ok(()) => self.count = 1,
-                Err(SendError::Full) => {}
+                Ok(()) | Err(SendError::Full) => {}
                 Err(error) => return Err(error.into()),
             },
-            Act::SendMany(_) => {
-                queue.send_many(&self.messages)?;
-                self.count = self.messages.len();
-            }
-            Act::TrySendMany(_) => match queue.try_send_many(&self.messages) {
-                Ok(()) => self.count = self.messages.len(),
-                Err(error) if error.error == SendError::Full => self.count = error.sent,
-                Err(error) => return Err(error.into()),
-            },
-            Act::Recv => self.got.push(queue.recv()?.data),
+            Act::SendMany(_) => queue.send_many(&self.messages)?,
+            Act::Recv => drop(queue.recv()?),
             Act::TryRecv => match queue.try_recv() {
-                Ok(message) => self.got.push(message.data),
-                Err(RecvError::Empty) => {}
-                Err(error) => return Err(error.into()),
-            },
-            Act::RecvInto => {
-                let received = queue.recv_into(&mut self.buffer)?;
-                self.buffer.truncate(received.len);
-            }
-            Act::RecvMany(max) => _ = queue.recv_many(&mut self.batch, max)?,
-            Act::TryRecvMany(max) => match queue.try_recv_many(&mut self.batch, max) {
                 Ok(_) | Err(RecvError::Empty) => {}
                 Err(error) => return Err(error.into()),
             },
+            Act::RecvInto => drop(queue.recv_into(&mut self.buffer)?),
+            Act::RecvMany(max) => drop(queue.recv_many(&mut self.batch, max)?),
             Act::Peek => drop(queue.peek(10)?),
             Act::Stat => drop(queue.stat()?),
-            Act::Purge => self.count = queue.purge()?,
+            Act::Purge => drop(queue.purge()?),
             Act::Close => queue.close()?,
             Act::Drop | Act::DropEphemeral => drop(self.handle.take()),
             Act::Unlink | Act::Open | Act::Create | Act::CreateEphemeral => unreachable!("these have no handle"),
         }
         Ok(())
-    }
-
-    /// What came of it, in a line: how many were sent or thrown away, and the ids received.
-    fn told(&self) -> String {
-        let mut ids: Vec<u64> = self.got.iter().map(|data| name(data)).collect();
-        ids.extend(self.batch.iter().map(|(data, _)| name(data)));
-        if matches!(self.act, Act::RecvInto) {
-            ids.push(name(&self.buffer));
-        }
-        format!("{} {}", self.count, ids.iter().map(u64::to_string).collect::<Vec<_>>().join(","))
     }
 
     fn play_without_handle(&mut self) -> Result<(), Box<dyn std::error::Error>> {
@@ -410,31 +369,6 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Operations that are stopped in their middle while another process acts. They do not wait: the other may have left them
-/// nothing to wait for.
-fn paused() -> Vec<Case> {
-    let one = [(SMALL, USUAL)];
-    let three = [(SMALL, 1), (SMALL, 9), (SMALL, USUAL)];
-    let many = [(SMALL, USUAL); 64];
-    let mixed = [(LARGE, USUAL), (SMALL, 9), (PAGES, 9), (SMALL, 1)];
-    vec![
-        Case::new(Act::TrySend(SMALL), "empty", &[]),
-        Case::new(Act::TrySend(SMALL), "as created", &[]).fresh(),
-        Case::new(Act::TrySend(SMALL), "room for one", &one).capacity(2),
-        Case::new(Act::TrySend(SMALL), "64 messages of 200", &many).capacity(200).fresh(),
-        Case::new(Act::TrySend(SMALL), "capacity 1", &[]).capacity(1),
-        Case::new(Act::TrySend(LARGE), "as created", &[]).fresh(),
-        Case::new(Act::TrySendMany(&[LARGE, SMALL, LARGE]), "one message", &one),
-        Case::new(Act::TryRecv, "one small message", &one),
-        Case::new(Act::TryRecv, "three messages", &three),
-        Case::new(Act::TryRecv, "two large messages", &[(LARGE, USUAL); 2]),
-        Case::new(Act::TryRecvMany(3), "mixed, full", &mixed),
-        Case::new(Act::Purge, "mixed, full", &mixed),
-        Case::new(Act::Peek, "mixed, full", &mixed),
-        Case::new(Act::Open, "three messages", &three),
-    ]
-}
-
 /// What a first victim died in, and what the second, which finds the mess, is stepped through.
 fn pairs() -> Vec<(Act, Case)> {
     let three = [(SMALL, USUAL); 3];
@@ -569,13 +503,7 @@ enum At {
 
 impl Victim {
     /// Forks it, has it prepare, and waits until it stands before the operation.
-    fn start(
-        act: Act,
-        options: &Options,
-        first_id: u64,
-        inherited: Option<&Options>,
-        tell: Option<&std::io::PipeWriter>,
-    ) -> Result<Victim, String> {
+    fn start(act: Act, options: &Options, first_id: u64, inherited: Option<&Options>) -> Result<Victim, String> {
         // The handle to inherit is opened by the parent, as it must be, and left to the child alone.
         let handle = inherited.map(|options| options.open("/q").expect("the parent opens"));
         let mut handle = Some(handle);
@@ -588,10 +516,7 @@ impl Victim {
             stop_here();
             let result = stage.play();
             stop_here();
-            // Only one that was not killed comes here.
-            let text = result.map_or_else(|error| error.to_string(), |()| stage.told());
-            drop(stage);
-            tell.is_none_or(|mut tell| writeln!(tell, "{text}").is_ok())
+            result.is_ok()
         });
         drop(handle);
         let mut victim = Victim { child, at_end: false };
@@ -636,20 +561,6 @@ impl Victim {
         }
     }
 
-    /// Lets it go on to the end of the operation and of its life.
-    fn finish(&mut self) -> Result<(), String> {
-        while !self.at_end {
-            if !ptrace(libc::PTRACE_CONT, self.pid()) {
-                return Err(format!("PTRACE_CONT: {}", std::io::Error::last_os_error()));
-            }
-            self.wait()?;
-        }
-        if ptrace(libc::PTRACE_CONT, self.pid()) {
-            return Ok(());
-        }
-        Err(format!("PTRACE_CONT at the end: {}", std::io::Error::last_os_error()))
-    }
-
     /// Steps through the whole operation; the program counter before each instruction.
     fn trace(&mut self) -> Result<Vec<u64>, String> {
         let mut counters = vec![program_counter(self.pid())];
@@ -662,28 +573,25 @@ impl Victim {
         Ok(counters)
     }
 
-    /// Goes over the first `k` instructions of a known way.
+    /// Goes over the first `k` instructions of a known way; where it stands then, unless the operation ended before.
     ///
     /// A breakpoint register carries it over most of them, to an instruction that the way seldom came by before; from there
-    /// it is stepped, and each step compared. Where there is no such register, it is stepped all the way. Where somebody
-    /// else is awake (`alone` is false), waiting for them may take more or fewer turns than it did on the known way: then
-    /// only a place that the way came by for the first time says how far it is.
-    fn advance(&mut self, path: &[u64], k: usize, alone: bool) -> Result<Stand, String> {
-        let (from, visits) = best_leap(path, k, if alone { usize::MAX } else { 1 });
-        let leapt = visits > 0 && self.leap(path[from], visits)?;
-        if self.at_end {
-            return Ok(if k == path.len() { Stand::End } else { Stand::Astray });
+    /// it is stepped. Where there is no such register, it is stepped all the way.
+    fn advance(&mut self, path: &[u64], k: usize) -> Result<Option<u64>, String> {
+        let (from, visits) = best_leap(path, k);
+        let leapt = match visits {
+            0 => false,
+            _ => self.leap(path[from], visits)?,
+        };
+        if visits > 0 && !leapt && self.at_end {
+            return Ok(None);
         }
-        for instruction in (if leapt { from } else { 0 })..k {
-            if program_counter(self.pid()) != path[instruction] {
-                return Ok(Stand::Astray);
-            }
+        for _ in (if leapt { from } else { 0 })..k {
             if self.step()? == At::End {
-                return Ok(if instruction + 1 == path.len() { Stand::End } else { Stand::Astray });
+                return Ok(None);
             }
         }
-        let known = path.get(k) == Some(&program_counter(self.pid()));
-        Ok(if known { Stand::There } else { Stand::Astray })
+        Ok(Some(program_counter(self.pid())))
     }
 
     /// Runs until it comes by this place for the given time; false if it cannot, or came to its end before.
@@ -714,20 +622,9 @@ impl Victim {
     }
 }
 
-/// Where a victim has got to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stand {
-    /// Before the instruction that was asked for.
-    There,
-    /// Behind the operation, as was asked for.
-    End,
-    /// It took another way, on which instructions cannot be counted.
-    Astray,
-}
-
 /// The step of a way from which the rest, up to step `k`, is cheapest to reach with a breakpoint, and at which visit of that
-/// place it is (at most so many); no visits if stepping from the beginning is cheaper.
-fn best_leap(path: &[u64], k: usize, visits_max: usize) -> (usize, usize) {
+/// place it is; no visits if stepping from the beginning is cheaper.
+fn best_leap(path: &[u64], k: usize) -> (usize, usize) {
     const STEPS_PER_VISIT: usize = 4;
     let mut seen = std::collections::HashMap::new();
     let mut best = (k, (0, 0));
@@ -735,7 +632,7 @@ fn best_leap(path: &[u64], k: usize, visits_max: usize) -> (usize, usize) {
         let visits = *seen.entry(*place).and_modify(|visits| *visits += 1).or_insert(1);
         let cost = visits * STEPS_PER_VISIT + (k - step);
         // Not the very beginning: there it stands already.
-        if step > 0 && visits <= visits_max && cost < best.0 {
+        if step > 0 && cost < best.0 {
             best = (cost, (step, visits));
         }
     }
@@ -769,8 +666,6 @@ const NO_PTRACE: i32 = 77;
 /// What kind of survivor there is.
 #[derive(Clone, Copy, Debug)]
 struct Mode {
-    /// The victim is only stopped, and goes on when the survivor has done what it can.
-    pause: bool,
     /// It was attached before the death; else it comes afterwards.
     attached: bool,
     /// It calls `stat`, which puts things in order, before anything else.
@@ -780,8 +675,7 @@ struct Mode {
 impl Mode {
     /// The kinds that meet the kill with this number, which take turns: one, two or all four.
     fn of_turn(turn: usize, modes: usize) -> Vec<Mode> {
-        let kind =
-            |number: usize| Mode { pause: false, attached: number.is_multiple_of(2), looks: number / 2 % 2 == 1 };
+        let kind = |number: usize| Mode { attached: number.is_multiple_of(2), looks: number / 2 % 2 == 1 };
         (0..modes.clamp(1, 4)).map(|step| kind(turn + step)).collect()
     }
 }
@@ -917,8 +811,6 @@ struct Set<'a> {
     survivor: Option<Child>,
     go: (std::io::PipeReader, std::io::PipeWriter),
     report: (std::io::PipeReader, std::io::PipeWriter),
-    /// What a victim that is let live tells.
-    told: (std::io::PipeReader, std::io::PipeWriter),
 }
 
 impl<'a> Set<'a> {
@@ -927,16 +819,15 @@ impl<'a> Set<'a> {
         scene.put_to_sleep();
         let go = std::io::pipe().expect("a pipe");
         let report = std::io::pipe().expect("a pipe");
-        let told = std::io::pipe().expect("a pipe");
         let survivor = mode.attached.then(|| start_survivor(&scene, mode, &go.0, &report)).transpose()?;
         let inherited = matches!(case.act, Act::InheritedSend(_)).then_some(&scene.options);
-        let victim = Victim::start(case.act, &scene.options, case.victim(), inherited, Some(&told.1))?;
+        let victim = Victim::start(case.act, &scene.options, case.victim(), inherited)?;
         if let Some(earlier) = &case.earlier {
-            let mut first = Victim::start(earlier.act, &scene.options, VICTIM, None, None)?;
-            first.advance(&earlier.path, earlier.k, true)?;
+            let mut first = Victim::start(earlier.act, &scene.options, VICTIM, None)?;
+            first.advance(&earlier.path, earlier.k)?;
             first.child.kill();
         }
-        Ok(Set { scene, victim, survivor, go, report, told })
+        Ok(Set { scene, victim, survivor, go, report })
     }
 
     /// Lets the survivor go on, or has one come; what it tells.
@@ -952,7 +843,7 @@ impl<'a> Set<'a> {
 /// Kills the victim of a fresh scene after `k` instructions and lets a survivor of this kind go on.
 fn one_kill(case: &Case, path: &[u64], k: usize, mode: Mode) -> Verdict {
     let mut set = Set::new(case, mode)?;
-    let stand = set.victim.advance(path, k, case.asleep == Asleep::Nobody)?;
+    let stands = set.victim.advance(path, k)?;
     set.victim.child.kill();
     let text = set.survive(mode)?;
     let report = match text.split_once(' ') {
@@ -960,44 +851,7 @@ fn one_kill(case: &Case, path: &[u64], k: usize, mode: Mode) -> Verdict {
         _ => return Err(text),
     };
     let progress = judge(case, &report, mode)?;
-    Ok(Outcome { report, progress, same_path: stand != Stand::Astray })
-}
-
-/// Stops the victim after `k` instructions, has the survivor act beside it, then lets the victim finish.
-fn one_pause(case: &Case, path: &[u64], k: usize) -> Result<Duration, String> {
-    let mode = Mode { pause: true, attached: true, looks: false };
-    let mut set = Set::new(case, mode)?;
-    set.victim.advance(path, k, true)?;
-    writeln!(set.go.1, "go").map_err(|error| error.to_string())?;
-    match read_line(&set.report.0)?.as_str() {
-        "done" => {}
-        fault => return Err(fault.to_owned()),
-    }
-    set.victim.finish()?;
-    let told = read_line(&set.told.0).map_err(|error| format!("the victim tells nothing: {error}"))?;
-    let text = set.survive(mode)?;
-    let report = text.strip_prefix("found ").and_then(Report::from_text).ok_or(text)?;
-    let (count, ids) = told.split_once(' ').ok_or_else(|| format!("the victim: {told}"))?;
-    let count: usize = count.parse().map_err(|_| format!("the victim: {told}"))?;
-    let ids: Vec<u64> = ids.split(',').filter_map(|id| id.parse().ok()).collect();
-    balance(case, &report, count, &ids).map(|()| report.took)
-}
-
-/// Between the living, every message is received exactly once, whoever was slow.
-fn balance(case: &Case, report: &Report, count: usize, victim: &[u64]) -> Result<(), String> {
-    let mut got: Vec<u64> = report.received.iter().map(|(id, _)| *id).chain(victim.iter().copied()).collect();
-    let sent = if case.act.sends().is_empty() { 0 } else { count };
-    let purged = if matches!(case.act, Act::Purge) { count } else { 0 };
-    let mut expected: Vec<u64> = (BEFORE..).take(case.before.len()).collect();
-    expected.extend((VICTIM..).take(sent));
-    expected.push(SURVIVOR);
-    got.sort_unstable();
-    let missing = expected.iter().filter(|id| !got.contains(id)).count();
-    let known = got.iter().all(|id| expected.contains(id)) && got.windows(2).all(|pair| pair[0] != pair[1]);
-    if known && missing == purged {
-        return Ok(());
-    }
-    Err(format!("received {got:?} of {expected:?}, {purged} were thrown away"))
+    Ok(Outcome { report, progress, same_path: stands == path.get(k).copied() })
 }
 
 /// A line from a pipe, within the bound for hanging.
@@ -1029,14 +883,7 @@ fn start_survivor(
         let mut tell = &report.1;
         writeln!(tell, "here").expect("the report's pipe");
         go.read_exact(&mut [0; 3]).expect("the pipe to go");
-        let mut meet = || {
-            writeln!(tell, "done").expect("the report's pipe");
-            go.read_exact(&mut [0; 3]).expect("the pipe to go");
-        };
-        let found = catch_unwind(AssertUnwindSafe(|| match attached {
-            Some(queue) if mode.pause => coexist(scene, queue, &mut meet),
-            attached => survive(scene, mode, attached),
-        }));
+        let found = catch_unwind(AssertUnwindSafe(|| survive(scene, mode, attached)));
         let text = match found {
             Ok(Ok(report)) => format!("found {}", report.to_text()),
             Ok(Err(fault)) => fault,
@@ -1085,37 +932,6 @@ fn survive(scene: &Scene, mode: Mode, attached: Option<Queue>) -> Result<Report,
     }
     let (closed, unlinked) = (stat.closed, stat.unlinked);
     Ok(Report { took, received: survivor.received, earlier: survivor.earlier, closed, unlinked, named })
-}
-
-/// Does what it can beside a stopped process without waiting for it, meets its end, and does the rest.
-fn coexist(scene: &Scene, queue: Queue, meet: &mut dyn FnMut()) -> Result<Report, String> {
-    let start = Instant::now();
-    let received = Vec::new();
-    let mut survivor =
-        Survivor { case: scene.case, queue, received, earlier: 0, sent: false, ended: false, idle: Duration::ZERO };
-    survivor.sent = match survivor.queue.try_send(&payload(SURVIVOR, SMALL), USUAL) {
-        Ok(()) => true,
-        Err(SendError::Full | SendError::Busy) => false,
-        Err(error) => return Err(format!("send beside a stopped process: {error}")),
-    };
-    loop {
-        match survivor.queue.try_recv() {
-            Ok(message) => survivor.received.push((name(&message.data), message.redelivered)),
-            Err(RecvError::Empty | RecvError::Busy) => break,
-            Err(error) => return Err(format!("receive beside a stopped process: {error}")),
-        }
-    }
-    let took = start.elapsed();
-    meet();
-    survivor.send()?;
-    while survivor.receive()? {}
-    let stat = survivor.settled()?;
-    survivor.all_is_clean(scene, &stat)?;
-    if stat.counters.recovered != 0 || stat.counters.redelivered != 0 {
-        return Err(format!("a living process was taken for dead: {:?}", stat.counters));
-    }
-    survivor.fill_and_empty()?;
-    Ok(Report { took, received: survivor.received, earlier: 0, closed: false, unlinked: false, named: true })
 }
 
 /// A newcomer after an unlink that got as far as the name: the name must be free.
@@ -1464,10 +1280,10 @@ fn run(case: &Case, samples: usize, modes: usize) -> Row {
     // A queue that is yet to be made has no survivor who was there before.
     let kinds: &[bool] = if case.act.makes_queue() { &[false] } else { &[true, false] };
     for &attached in kinds {
-        let path = match measure(case, Mode { pause: false, attached, looks: false }) {
+        let path = match measure(case, Mode { attached, looks: false }) {
             Ok(path) => path,
             Err(error) => {
-                row.fault(0, None, Mode { pause: false, attached, looks: false }, &format!("without a kill: {error}"));
+                row.fault(0, None, Mode { attached, looks: false }, &format!("without a kill: {error}"));
                 continue;
             }
         };
@@ -1515,33 +1331,11 @@ fn check_growth(case: &Case, row: &mut Row, done: &mut usize, k: usize, progress
     }
 }
 
-/// Pauses instead of deaths, as one row.
-fn run_pauses(case: &Case, samples: usize) -> Row {
-    let mut row = Row::default();
-    let mode = Mode { pause: true, attached: true, looks: false };
-    let path = match measure(case, mode) {
-        Ok(path) => path,
-        Err(error) => {
-            row.fault(0, None, mode, &format!("without a pause: {error}"));
-            return row;
-        }
-    };
-    row.instructions = path.len();
-    for k in kill_points(case, path.len(), samples) {
-        row.kills += 1;
-        match one_pause(case, &path, k) {
-            Ok(took) => row.took.push(took),
-            Err(what) => row.fault(k, path.get(k).copied(), mode, &what),
-        }
-    }
-    row
-}
-
 /// All pairs of deaths of one kind, as one row.
 fn run_pair(first: Act, second: &Case, deaths: usize) -> Row {
     let mut sum = Row::default();
     let alone = Case::new(first, "", &second.before).capacity(second.capacity);
-    let mode = Mode { pause: false, attached: true, looks: false };
+    let mode = Mode { attached: true, looks: false };
     let path: Rc<[u64]> = match measure(&alone, mode) {
         Ok(path) => path.into(),
         Err(error) => {
@@ -1621,12 +1415,6 @@ fn run_chosen(words: &[&str]) -> ExitCode {
     };
     for case in cases().iter().filter(|case| chosen(words, &case.title())) {
         book(run(case, 40, modes), &case.title());
-    }
-    for case in &paused() {
-        let title = format!("pause: {}", case.title());
-        if chosen(words, &title) {
-            book(run_pauses(case, 6), &title);
-        }
     }
     if deaths == 0 {
         println!("pairs of deaths: skipped in a debug build; `cargo test --release --test kill` has them");
