@@ -156,7 +156,7 @@ pub enum SendError {
     /// The file system that holds the queue has no room for this message.
     #[error("no space left where the queue is kept; the message was not sent")]
     NoSpace,
-    /// The queue's lock stayed with a live process that does not run (`try_` forms, after half a second).
+    /// The queue's lock stayed with a live process that does not run: for half a second (`try_` forms), or past the deadline.
     #[error("a stopped process holds the queue's lock")]
     Busy,
     /// A shared word makes no sense.
@@ -191,7 +191,7 @@ pub enum RecvError {
     /// The queue was unlinked (or the creator of an ephemeral queue is gone), and it is empty.
     #[error("the queue was unlinked")]
     Unlinked,
-    /// The queue's lock stayed with a live process that does not run (`try_` forms, after half a second).
+    /// The queue's lock stayed with a live process that does not run: for half a second (`try_` forms), or past the deadline.
     #[error("a stopped process holds the queue's lock")]
     Busy,
     /// A shared word makes no sense.

@@ -432,8 +432,8 @@ impl Queue {
         self.core.recv(Sink::Slice(buffer), Wait::Until(deadline))
     }
 
-    /// Receives up to `max` messages at once into `batch`, which is cleared first; waits while the queue is empty, takes
-    /// the lock once. Returns how many there were: at least 1, unless `max` is 0.
+    /// Receives up to `max` messages at once into `batch`, which is cleared first; waits while the queue is empty. It takes the
+    /// lock twice, however many there are. Returns how many there were: at least 1, unless `max` is 0.
     ///
     /// # Errors
     /// [`RecvError`], except `Empty`, `TimedOut`, `BufferTooSmall` and `Busy`.

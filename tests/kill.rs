@@ -2,14 +2,20 @@
 //! for every k (or every few), each time with a fresh queue and fresh processes. Then a survivor has to go on, and every
 //! message is accounted for.
 //!
+//! Rows that begin with `pause:` stop the process there instead, let another one act beside it without waiting for it, and then
+//! let it finish: it must not be taken for dead, and nobody may be in the other's way for good.
+//!
 //! It drives the real library through its public face; it knows nothing of the layout. Instructions inside a system call
 //! cannot be stepped: the kernel does the whole call or nothing of it. Blocking waits are left out of what is stepped.
 //!
-//! - `CHAPPE_KILL_EVERY=1` kills at every instruction; without it, at about 40 of each operation (`CHAPPE_KILL_POINTS`).
+//! - `CHAPPE_KILL_EVERY=1` kills at every instruction; without it, at about 40 of each operation, 25 in a
+//!   debug build (`CHAPPE_KILL_POINTS`).
 //! - `CHAPPE_KILL_MODES=4` lets each kind of survivor (attached before or after the death; looking first or not) meet each
 //!   kill; without it, they take turns.
 //! - `CHAPPE_KILL_PAIRS=20` kills the repairing process at 20 instructions of its repair after a death at each of 20
 //!   instructions of the first; 6 without it, and none in a debug build, where a repair has some 200000 instructions.
+//! - `CHAPPE_KILL_PAUSES=40` stops at 40 instructions of each operation; 3 without it, since the other waits half a second for a
+//!   lock whose holder does not run.
 //! - Words on the command line choose the operations whose row holds one of them.
 
 mod common;
@@ -60,12 +66,14 @@ enum Act {
     Send(usize),
     TrySend(usize),
     SendMany(&'static [usize]),
+    TrySendMany(&'static [usize]),
     /// The first call through a handle that was inherited by fork.
     InheritedSend(usize),
     Recv,
     TryRecv,
     RecvInto,
     RecvMany(usize),
+    TryRecvMany(usize),
     Peek,
     Stat,
     Purge,
@@ -87,7 +95,9 @@ impl Act {
             Act::TrySend(length) => format!("try_send {length}"),
             Act::SendMany(lengths) => format!("send_many {lengths:?}"),
             Act::InheritedSend(length) => format!("fork, send {length}"),
+            Act::TrySendMany(lengths) => format!("try_send_many {lengths:?}"),
             Act::RecvMany(max) => format!("recv_many {max}"),
+            Act::TryRecvMany(max) => format!("try_recv_many {max}"),
             Act::Recv => "recv".to_owned(),
             Act::TryRecv => "try_recv".to_owned(),
             Act::RecvInto => "recv_into".to_owned(),
@@ -101,7 +111,7 @@ impl Act {
     fn sends(self) -> Vec<usize> {
         match self {
             Act::Send(length) | Act::TrySend(length) | Act::InheritedSend(length) => vec![length],
-            Act::SendMany(lengths) => lengths.to_vec(),
+            Act::SendMany(lengths) | Act::TrySendMany(lengths) => lengths.to_vec(),
             _ => Vec::new(),
         }
     }
@@ -110,7 +120,7 @@ impl Act {
     fn takes(self, there: usize) -> usize {
         match self {
             Act::Recv | Act::TryRecv | Act::RecvInto => there.min(1),
-            Act::RecvMany(max) => there.min(max),
+            Act::RecvMany(max) | Act::TryRecvMany(max) => there.min(max),
             Act::Purge => there,
             _ => 0,
         }
@@ -134,6 +144,9 @@ struct Stage {
     messages: Vec<(Vec<u8>, u16)>,
     batch: Batch,
     buffer: Vec<u8>,
+    /// What came of it, for one that is let live: what it received, or how many messages it sent or threw away.
+    got: Vec<Vec<u8>>,
+    count: usize,
 }
 
 impl Stage {
@@ -146,34 +159,65 @@ impl Stage {
             _ if act.needs_handle() => Some(options.open("/q").expect("the victim opens")),
             _ => inherited,
         };
-        Stage { act, options, handle, messages, batch: Batch::new(), buffer: vec![0; 8192] }
+        let (batch, buffer, got) = (Batch::new(), vec![0; 8192], Vec::with_capacity(8));
+        Stage { act, options, handle, messages, batch, buffer, got, count: 0 }
     }
 
     /// The code that is stepped. That a call fails for a good reason (full, empty) is part of the case.
     fn play(&mut self) -> Result<(), Box<dyn std::error::Error>> {
         let Some(queue) = &self.handle else { return self.play_without_handle() };
         match self.act {
-            Act::Send(_) | Act::InheritedSend(_) => queue.send(&self.messages[0].0, USUAL)?,
+            Act::Send(_) | Act::InheritedSend(_) => {
+                queue.send(&self.messages[0].0, USUAL)?;
+                self.count = 1;
+            }
             Act::TrySend(_) => match queue.try_send(&self.messages[0].0, USUAL) {
-                Ok(()) | Err(SendError::Full) => {}
+                Ok(()) => self.count = 1,
+                Err(SendError::Full) => {}
                 Err(error) => return Err(error.into()),
             },
-            Act::SendMany(_) => queue.send_many(&self.messages)?,
-            Act::Recv => drop(queue.recv()?),
+            Act::SendMany(_) => {
+                queue.send_many(&self.messages)?;
+                self.count = self.messages.len();
+            }
+            Act::TrySendMany(_) => match queue.try_send_many(&self.messages) {
+                Ok(()) => self.count = self.messages.len(),
+                Err(error) if error.error == SendError::Full => self.count = error.sent,
+                Err(error) => return Err(error.into()),
+            },
+            Act::Recv => self.got.push(queue.recv()?.data),
             Act::TryRecv => match queue.try_recv() {
+                Ok(message) => self.got.push(message.data),
+                Err(RecvError::Empty) => {}
+                Err(error) => return Err(error.into()),
+            },
+            Act::RecvInto => {
+                let received = queue.recv_into(&mut self.buffer)?;
+                self.buffer.truncate(received.len);
+            }
+            Act::RecvMany(max) => _ = queue.recv_many(&mut self.batch, max)?,
+            Act::TryRecvMany(max) => match queue.try_recv_many(&mut self.batch, max) {
                 Ok(_) | Err(RecvError::Empty) => {}
                 Err(error) => return Err(error.into()),
             },
-            Act::RecvInto => drop(queue.recv_into(&mut self.buffer)?),
-            Act::RecvMany(max) => drop(queue.recv_many(&mut self.batch, max)?),
             Act::Peek => drop(queue.peek(10)?),
             Act::Stat => drop(queue.stat()?),
-            Act::Purge => drop(queue.purge()?),
+            Act::Purge => self.count = queue.purge()?,
             Act::Close => queue.close()?,
             Act::Drop | Act::DropEphemeral => drop(self.handle.take()),
             Act::Unlink | Act::Open | Act::Create | Act::CreateEphemeral => unreachable!("these have no handle"),
         }
         Ok(())
+    }
+
+    /// What came of it, in a line: how many were sent or thrown away, and the ids received.
+    fn told(&self) -> String {
+        let mut ids: Vec<u64> = self.got.iter().map(|data| name(data)).collect();
+        ids.extend(self.batch.iter().map(|(data, _)| name(data)));
+        if matches!(self.act, Act::RecvInto) {
+            ids.push(name(&self.buffer));
+        }
+        format!("{} {}", self.count, ids.iter().map(u64::to_string).collect::<Vec<_>>().join(","))
     }
 
     fn play_without_handle(&mut self) -> Result<(), Box<dyn std::error::Error>> {
@@ -222,7 +266,7 @@ struct Case {
 struct Earlier {
     act: Act,
     /// Its way through the operation, and how far it got.
-    path: Rc<[u64]>,
+    path: Rc<[Place]>,
     k: usize,
 }
 
@@ -369,6 +413,31 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// Operations that are stopped in their middle while another process acts. They do not wait: the other may have left them
+/// nothing to wait for.
+fn paused() -> Vec<Case> {
+    let one = [(SMALL, USUAL)];
+    let three = [(SMALL, 1), (SMALL, 9), (SMALL, USUAL)];
+    let many = [(SMALL, USUAL); 64];
+    let mixed = [(LARGE, USUAL), (SMALL, 9), (PAGES, 9), (SMALL, 1)];
+    vec![
+        Case::new(Act::TrySend(SMALL), "empty", &[]),
+        Case::new(Act::TrySend(SMALL), "as created", &[]).fresh(),
+        Case::new(Act::TrySend(SMALL), "room for one", &one).capacity(2),
+        Case::new(Act::TrySend(SMALL), "64 messages of 200", &many).capacity(200).fresh(),
+        Case::new(Act::TrySend(SMALL), "capacity 1", &[]).capacity(1),
+        Case::new(Act::TrySend(LARGE), "as created", &[]).fresh(),
+        Case::new(Act::TrySendMany(&[LARGE, SMALL, LARGE]), "one message", &one),
+        Case::new(Act::TryRecv, "one small message", &one),
+        Case::new(Act::TryRecv, "three messages", &three),
+        Case::new(Act::TryRecv, "two large messages", &[(LARGE, USUAL); 2]),
+        Case::new(Act::TryRecvMany(3), "mixed, full", &mixed),
+        Case::new(Act::Purge, "mixed, full", &mixed),
+        Case::new(Act::Peek, "mixed, full", &mixed),
+        Case::new(Act::Open, "three messages", &three),
+    ]
+}
+
 /// What a first victim died in, and what the second, which finds the mess, is stepped through.
 fn pairs() -> Vec<(Act, Case)> {
     let three = [(SMALL, USUAL); 3];
@@ -411,6 +480,25 @@ fn wait(pid: i32) -> i32 {
     let reaped = unsafe { libc::waitpid(pid, &raw mut status, 0) };
     assert_eq!(reaped, pid, "waitpid: {}", std::io::Error::last_os_error());
     status
+}
+
+/// As [`wait`], but at most as long as takes to call it hanging: `None`.
+fn wait_bounded(pid: i32) -> Option<i32> {
+    extern "C" fn nothing(_: i32) {}
+    let handler: extern "C" fn(i32) = nothing;
+    // SAFETY: a C struct of numbers; all-zero means no flags (above all, not to go on waiting) and an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as libc::sighandler_t;
+    // SAFETY: the handler does nothing, and the struct lives through the call.
+    unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) };
+    // SAFETY: it takes a number.
+    unsafe { libc::alarm(HANG.as_secs() as u32) };
+    let mut status = 0;
+    // SAFETY: the status lives through the call.
+    let reaped = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    // SAFETY: it takes a number.
+    unsafe { libc::alarm(0) };
+    (reaped == pid).then_some(status)
 }
 
 fn kill(pid: i32) {
@@ -456,38 +544,39 @@ fn ptrace(request: libc::c_uint, pid: i32) -> bool {
     unsafe { libc::ptrace(request, pid, nothing, nothing) == 0 }
 }
 
-/// The traced process's program counter.
-#[cfg(target_arch = "x86_64")]
-fn program_counter(pid: i32) -> u64 {
-    let place = std::mem::offset_of!(libc::user, regs) + std::mem::offset_of!(libc::user_regs_struct, rip);
-    let place = std::ptr::without_provenance_mut::<libc::c_void>(place);
-    let nothing = std::ptr::null_mut::<libc::c_void>();
-    // SAFETY: the kernel takes the place as a number, an offset into its own record, and returns what is there.
-    unsafe { libc::ptrace(libc::PTRACE_PEEKUSER, pid, place, nothing) as u64 }
+/// Where a traced process is: its program counter, and how much stack it uses, which tells apart two calls of one function.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    counter: u64,
+    stack: u64,
 }
 
-/// The traced process's program counter.
-#[cfg(target_arch = "aarch64")]
-fn program_counter(pid: i32) -> u64 {
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn place(pid: i32) -> Place {
     // SAFETY: a struct of numbers, for which all-zero is valid.
     let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
     let start = (&raw mut registers).cast();
-    let mut place = libc::iovec { iov_base: start, iov_len: size_of::<libc::user_regs_struct>() };
+    let mut room = libc::iovec { iov_base: start, iov_len: size_of::<libc::user_regs_struct>() };
     let general: *mut libc::c_void = std::ptr::without_provenance_mut(1); // NT_PRSTATUS
     // SAFETY: the kernel writes at most `iov_len` bytes, all of which are the struct's.
-    let read = unsafe { libc::ptrace(libc::PTRACE_GETREGSET, pid, general, (&raw mut place).cast::<libc::c_void>()) };
+    let read = unsafe { libc::ptrace(libc::PTRACE_GETREGSET, pid, general, (&raw mut room).cast::<libc::c_void>()) };
     assert_eq!(read, 0, "PTRACE_GETREGSET: {}", std::io::Error::last_os_error());
-    registers.pc
+    #[cfg(target_arch = "x86_64")]
+    return Place { counter: registers.rip, stack: registers.rsp };
+    #[cfg(target_arch = "aarch64")]
+    return Place { counter: registers.pc, stack: registers.sp };
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn program_counter(_: i32) -> u64 {
-    0
+fn place(_: i32) -> Place {
+    Place { counter: 0, stack: 0 }
 }
 
 /// A process that is stepped through an operation.
 struct Victim {
     child: Child,
+    /// Where its stack was before the operation.
+    stack: u64,
     /// It has come to the end of the operation.
     at_end: bool,
 }
@@ -503,7 +592,13 @@ enum At {
 
 impl Victim {
     /// Forks it, has it prepare, and waits until it stands before the operation.
-    fn start(act: Act, options: &Options, first_id: u64, inherited: Option<&Options>) -> Result<Victim, String> {
+    fn start(
+        act: Act,
+        options: &Options,
+        first_id: u64,
+        inherited: Option<&Options>,
+        tell: Option<&std::io::PipeWriter>,
+    ) -> Result<Victim, String> {
         // The handle to inherit is opened by the parent, as it must be, and left to the child alone.
         let handle = inherited.map(|options| options.open("/q").expect("the parent opens"));
         let mut handle = Some(handle);
@@ -516,12 +611,15 @@ impl Victim {
             stop_here();
             let result = stage.play();
             stop_here();
-            result.is_ok()
+            // Only one that was not killed comes here.
+            let text = result.map_or_else(|error| error.to_string(), |()| stage.told());
+            drop(stage);
+            tell.is_none_or(|mut tell| writeln!(tell, "{text}").is_ok())
         });
         drop(handle);
-        let mut victim = Victim { child, at_end: false };
+        let mut victim = Victim { child, stack: 0, at_end: false };
         match victim.wait()? {
-            At::End => Ok(Victim { at_end: false, ..victim }),
+            At::End => Ok(Victim { at_end: false, stack: place(victim.pid()).stack, ..victim }),
             _ => Err("a trap before the operation began".to_owned()),
         }
     }
@@ -530,9 +628,15 @@ impl Victim {
         self.child.0.expect("alive")
     }
 
+    /// Where it is, on a stack that begins at 0.
+    fn place(&self) -> Place {
+        let Place { counter, stack } = place(self.pid());
+        Place { counter, stack: self.stack.wrapping_sub(stack) }
+    }
+
     fn wait(&mut self) -> Result<At, String> {
         let pid = self.pid();
-        let status = wait(pid);
+        let status = wait_bounded(pid).ok_or_else(|| format!("the victim itself does not come on for {HANG:?}"))?;
         match libc::WIFSTOPPED(status).then(|| libc::WSTOPSIG(status)) {
             Some(libc::SIGTRAP) => Ok(At::Inside),
             Some(MARK) => {
@@ -561,37 +665,52 @@ impl Victim {
         }
     }
 
-    /// Steps through the whole operation; the program counter before each instruction.
-    fn trace(&mut self) -> Result<Vec<u64>, String> {
-        let mut counters = vec![program_counter(self.pid())];
+    /// Lets it go on to the end of the operation and of its life.
+    fn finish(&mut self) -> Result<(), String> {
+        while !self.at_end {
+            if !ptrace(libc::PTRACE_CONT, self.pid()) {
+                return Err(format!("PTRACE_CONT: {}", std::io::Error::last_os_error()));
+            }
+            self.wait()?;
+        }
+        if ptrace(libc::PTRACE_CONT, self.pid()) {
+            return Ok(());
+        }
+        Err(format!("PTRACE_CONT at the end: {}", std::io::Error::last_os_error()))
+    }
+
+    /// Steps through the whole operation; where it was before each instruction.
+    fn trace(&mut self) -> Result<Vec<Place>, String> {
+        let mut path = vec![self.place()];
         while self.step()? == At::Inside {
-            counters.push(program_counter(self.pid()));
-            if counters.len() > INSTRUCTIONS_MAX {
+            path.push(self.place());
+            if path.len() > INSTRUCTIONS_MAX {
                 return Err(format!("more than {INSTRUCTIONS_MAX} instructions"));
             }
         }
-        Ok(counters)
+        Ok(path)
     }
 
-    /// Goes over the first `k` instructions of a known way; where it stands then, unless the operation ended before.
+    /// Goes over the first `k` instructions of a known way.
     ///
     /// A breakpoint register carries it over most of them, to an instruction that the way seldom came by before; from there
-    /// it is stepped. Where there is no such register, it is stepped all the way.
-    fn advance(&mut self, path: &[u64], k: usize) -> Result<Option<u64>, String> {
-        let (from, visits) = best_leap(path, k);
-        let leapt = match visits {
-            0 => false,
-            _ => self.leap(path[from], visits)?,
-        };
-        if visits > 0 && !leapt && self.at_end {
-            return Ok(None);
+    /// it is stepped, and each step compared. Where there is no such register, it is stepped all the way.
+    fn advance(&mut self, path: &[Place], k: usize, leaps: Leaps) -> Result<Stand, String> {
+        let (from, visits) = best_leap(path, k, leaps);
+        let leapt = visits > 0 && self.leap(path[from].counter, visits)?;
+        if self.at_end {
+            return Ok(if k == path.len() { Stand::End } else { Stand::Astray });
         }
-        for _ in (if leapt { from } else { 0 })..k {
+        for instruction in (if leapt { from } else { 0 })..k {
+            if self.place() != path[instruction] {
+                return Ok(Stand::Astray);
+            }
             if self.step()? == At::End {
-                return Ok(None);
+                return Ok(if instruction + 1 == path.len() { Stand::End } else { Stand::Astray });
             }
         }
-        Ok(Some(program_counter(self.pid())))
+        let known = path.get(k) == Some(&self.place());
+        Ok(if known { Stand::There } else { Stand::Astray })
     }
 
     /// Runs until it comes by this place for the given time; false if it cannot, or came to its end before.
@@ -622,17 +741,41 @@ impl Victim {
     }
 }
 
+/// Which places breakpoints may carry a victim to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaps {
+    /// Any.
+    Any,
+    /// Those that the way comes by for the first time: where somebody else is awake, waiting for them may take more or fewer
+    /// turns than it did on the known way.
+    First,
+    /// None: it is stepped all the way.
+    None,
+}
+
+/// Where a victim has got to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stand {
+    /// Before the instruction that was asked for.
+    There,
+    /// Behind the operation, as was asked for.
+    End,
+    /// It took another way, on which instructions cannot be counted.
+    Astray,
+}
+
 /// The step of a way from which the rest, up to step `k`, is cheapest to reach with a breakpoint, and at which visit of that
 /// place it is; no visits if stepping from the beginning is cheaper.
-fn best_leap(path: &[u64], k: usize) -> (usize, usize) {
+fn best_leap(path: &[Place], k: usize, leaps: Leaps) -> (usize, usize) {
     const STEPS_PER_VISIT: usize = 4;
     let mut seen = std::collections::HashMap::new();
     let mut best = (k, (0, 0));
     for (step, place) in path.iter().enumerate().take(k + 1) {
-        let visits = *seen.entry(*place).and_modify(|visits| *visits += 1).or_insert(1);
+        let visits = *seen.entry(place.counter).and_modify(|visits| *visits += 1).or_insert(1);
         let cost = visits * STEPS_PER_VISIT + (k - step);
         // Not the very beginning: there it stands already.
-        if step > 0 && cost < best.0 {
+        let allowed = leaps == Leaps::Any || (leaps == Leaps::First && visits == 1);
+        if step > 0 && allowed && cost < best.0 {
             best = (cost, (step, visits));
         }
     }
@@ -666,6 +809,8 @@ const NO_PTRACE: i32 = 77;
 /// What kind of survivor there is.
 #[derive(Clone, Copy, Debug)]
 struct Mode {
+    /// The victim is only stopped, and goes on when the survivor has done what it can.
+    pause: bool,
     /// It was attached before the death; else it comes afterwards.
     attached: bool,
     /// It calls `stat`, which puts things in order, before anything else.
@@ -675,7 +820,8 @@ struct Mode {
 impl Mode {
     /// The kinds that meet the kill with this number, which take turns: one, two or all four.
     fn of_turn(turn: usize, modes: usize) -> Vec<Mode> {
-        let kind = |number: usize| Mode { attached: number.is_multiple_of(2), looks: number / 2 % 2 == 1 };
+        let kind =
+            |number: usize| Mode { pause: false, attached: number.is_multiple_of(2), looks: number / 2 % 2 == 1 };
         (0..modes.clamp(1, 4)).map(|step| kind(turn + step)).collect()
     }
 }
@@ -811,6 +957,8 @@ struct Set<'a> {
     survivor: Option<Child>,
     go: (std::io::PipeReader, std::io::PipeWriter),
     report: (std::io::PipeReader, std::io::PipeWriter),
+    /// What a victim that is let live tells.
+    told: (std::io::PipeReader, std::io::PipeWriter),
 }
 
 impl<'a> Set<'a> {
@@ -819,15 +967,16 @@ impl<'a> Set<'a> {
         scene.put_to_sleep();
         let go = std::io::pipe().expect("a pipe");
         let report = std::io::pipe().expect("a pipe");
+        let told = std::io::pipe().expect("a pipe");
         let survivor = mode.attached.then(|| start_survivor(&scene, mode, &go.0, &report)).transpose()?;
         let inherited = matches!(case.act, Act::InheritedSend(_)).then_some(&scene.options);
-        let victim = Victim::start(case.act, &scene.options, case.victim(), inherited)?;
+        let victim = Victim::start(case.act, &scene.options, case.victim(), inherited, Some(&told.1))?;
         if let Some(earlier) = &case.earlier {
-            let mut first = Victim::start(earlier.act, &scene.options, VICTIM, None)?;
-            first.advance(&earlier.path, earlier.k)?;
+            let mut first = Victim::start(earlier.act, &scene.options, VICTIM, None, None)?;
+            first.advance(&earlier.path, earlier.k, Leaps::Any)?;
             first.child.kill();
         }
-        Ok(Set { scene, victim, survivor, go, report })
+        Ok(Set { scene, victim, survivor, go, report, told })
     }
 
     /// Lets the survivor go on, or has one come; what it tells.
@@ -841,9 +990,9 @@ impl<'a> Set<'a> {
 }
 
 /// Kills the victim of a fresh scene after `k` instructions and lets a survivor of this kind go on.
-fn one_kill(case: &Case, path: &[u64], k: usize, mode: Mode) -> Verdict {
+fn one_kill(case: &Case, path: &[Place], k: usize, mode: Mode, leaps: Leaps) -> Verdict {
     let mut set = Set::new(case, mode)?;
-    let stands = set.victim.advance(path, k)?;
+    let stand = set.victim.advance(path, k, leaps)?;
     set.victim.child.kill();
     let text = set.survive(mode)?;
     let report = match text.split_once(' ') {
@@ -851,7 +1000,44 @@ fn one_kill(case: &Case, path: &[u64], k: usize, mode: Mode) -> Verdict {
         _ => return Err(text),
     };
     let progress = judge(case, &report, mode)?;
-    Ok(Outcome { report, progress, same_path: stands == path.get(k).copied() })
+    Ok(Outcome { report, progress, same_path: stand != Stand::Astray })
+}
+
+/// Stops the victim after `k` instructions, has the survivor act beside it, then lets the victim finish.
+fn one_pause(case: &Case, path: &[Place], k: usize) -> Result<Duration, String> {
+    let mode = Mode { pause: true, attached: true, looks: false };
+    let mut set = Set::new(case, mode)?;
+    set.victim.advance(path, k, Leaps::Any)?;
+    writeln!(set.go.1, "go").map_err(|error| error.to_string())?;
+    match read_line(&set.report.0)?.as_str() {
+        "done" => {}
+        fault => return Err(fault.to_owned()),
+    }
+    set.victim.finish()?;
+    let told = read_line(&set.told.0).map_err(|error| format!("the victim tells nothing: {error}"))?;
+    let text = set.survive(mode)?;
+    let report = text.strip_prefix("found ").and_then(Report::from_text).ok_or(text)?;
+    let (count, ids) = told.split_once(' ').ok_or_else(|| format!("the victim: {told}"))?;
+    let count: usize = count.parse().map_err(|_| format!("the victim: {told}"))?;
+    let ids: Vec<u64> = ids.split(',').filter_map(|id| id.parse().ok()).collect();
+    balance(case, &report, count, &ids).map(|()| report.took)
+}
+
+/// Between the living, every message is received exactly once, whoever was slow.
+fn balance(case: &Case, report: &Report, count: usize, victim: &[u64]) -> Result<(), String> {
+    let mut got: Vec<u64> = report.received.iter().map(|(id, _)| *id).chain(victim.iter().copied()).collect();
+    let sent = if case.act.sends().is_empty() { 0 } else { count };
+    let purged = if matches!(case.act, Act::Purge) { count } else { 0 };
+    let mut expected: Vec<u64> = (BEFORE..).take(case.before.len()).collect();
+    expected.extend((VICTIM..).take(sent));
+    expected.push(SURVIVOR);
+    got.sort_unstable();
+    let missing = expected.iter().filter(|id| !got.contains(id)).count();
+    let known = got.iter().all(|id| expected.contains(id)) && got.windows(2).all(|pair| pair[0] != pair[1]);
+    if known && missing == purged {
+        return Ok(());
+    }
+    Err(format!("received {got:?} of {expected:?}, {purged} were thrown away"))
 }
 
 /// A line from a pipe, within the bound for hanging.
@@ -883,7 +1069,14 @@ fn start_survivor(
         let mut tell = &report.1;
         writeln!(tell, "here").expect("the report's pipe");
         go.read_exact(&mut [0; 3]).expect("the pipe to go");
-        let found = catch_unwind(AssertUnwindSafe(|| survive(scene, mode, attached)));
+        let mut meet = || {
+            writeln!(tell, "done").expect("the report's pipe");
+            go.read_exact(&mut [0; 3]).expect("the pipe to go");
+        };
+        let found = catch_unwind(AssertUnwindSafe(|| match attached {
+            Some(queue) if mode.pause => coexist(scene, queue, &mut meet),
+            attached => survive(scene, mode, attached),
+        }));
         let text = match found {
             Ok(Ok(report)) => format!("found {}", report.to_text()),
             Ok(Err(fault)) => fault,
@@ -932,6 +1125,37 @@ fn survive(scene: &Scene, mode: Mode, attached: Option<Queue>) -> Result<Report,
     }
     let (closed, unlinked) = (stat.closed, stat.unlinked);
     Ok(Report { took, received: survivor.received, earlier: survivor.earlier, closed, unlinked, named })
+}
+
+/// Does what it can beside a stopped process without waiting for it, meets its end, and does the rest.
+fn coexist(scene: &Scene, queue: Queue, meet: &mut dyn FnMut()) -> Result<Report, String> {
+    let start = Instant::now();
+    let received = Vec::new();
+    let mut survivor =
+        Survivor { case: scene.case, queue, received, earlier: 0, sent: false, ended: false, idle: Duration::ZERO };
+    survivor.sent = match survivor.queue.try_send(&payload(SURVIVOR, SMALL), USUAL) {
+        Ok(()) => true,
+        Err(SendError::Full | SendError::Busy) => false,
+        Err(error) => return Err(format!("send beside a stopped process: {error}")),
+    };
+    loop {
+        match survivor.queue.try_recv() {
+            Ok(message) => survivor.received.push((name(&message.data), message.redelivered)),
+            Err(RecvError::Empty | RecvError::Busy) => break,
+            Err(error) => return Err(format!("receive beside a stopped process: {error}")),
+        }
+    }
+    let took = start.elapsed();
+    meet();
+    survivor.send()?;
+    while survivor.receive()? {}
+    let stat = survivor.settled()?;
+    survivor.all_is_clean(scene, &stat)?;
+    if stat.counters.recovered != 0 || stat.counters.redelivered != 0 {
+        return Err(format!("a living process was taken for dead: {:?}", stat.counters));
+    }
+    survivor.fill_and_empty()?;
+    Ok(Report { took, received: survivor.received, earlier: 0, closed: false, unlinked: false, named: true })
 }
 
 /// A newcomer after an unlink that got as far as the name: the name must be free.
@@ -1206,7 +1430,7 @@ struct Row {
     instructions: usize,
     kills: usize,
     faults: Vec<String>,
-    /// Kills whose victim had taken another path than the first run: their place cannot be compared.
+    /// Kills of victims that had taken another way than the first run did: their progress is not compared.
     strayed: usize,
     /// The instructions after which progress was first seen to be 1, 2, ...
     commits: Vec<usize>,
@@ -1255,7 +1479,7 @@ fn place_of(counter: u64) -> String {
 }
 
 /// The way through a case's operation: the program counter before each instruction.
-fn measure(case: &Case, mode: Mode) -> Result<Vec<u64>, String> {
+fn measure(case: &Case, mode: Mode) -> Result<Vec<Place>, String> {
     Set::new(case, mode)?.victim.trace()
 }
 
@@ -1280,15 +1504,15 @@ fn run(case: &Case, samples: usize, modes: usize) -> Row {
     // A queue that is yet to be made has no survivor who was there before.
     let kinds: &[bool] = if case.act.makes_queue() { &[false] } else { &[true, false] };
     for &attached in kinds {
-        let path = match measure(case, Mode { attached, looks: false }) {
+        let path = match measure(case, Mode { pause: false, attached, looks: false }) {
             Ok(path) => path,
             Err(error) => {
-                row.fault(0, None, Mode { attached, looks: false }, &format!("without a kill: {error}"));
+                row.fault(0, None, Mode { pause: false, attached, looks: false }, &format!("without a kill: {error}"));
                 continue;
             }
         };
         row.instructions = path.len();
-        let mut done = 0;
+        let mut done = Done { progress: 0, k: 0, mode: Mode { pause: false, attached, looks: false } };
         for (index, k) in kill_points(case, path.len(), samples).into_iter().enumerate() {
             for mode in Mode::of_turn(index, modes).into_iter().filter(|mode| mode.attached == attached) {
                 run_one(case, &mut row, &mut done, &path, k, mode);
@@ -1298,15 +1522,24 @@ fn run(case: &Case, samples: usize, modes: usize) -> Row {
     row
 }
 
-fn run_one(case: &Case, row: &mut Row, done: &mut usize, path: &[u64], k: usize, mode: Mode) {
+/// The most that was seen done so far, and by which kill.
+#[derive(Clone, Copy)]
+struct Done {
+    progress: usize,
+    k: usize,
+    mode: Mode,
+}
+
+fn run_one(case: &Case, row: &mut Row, done: &mut Done, path: &[Place], k: usize, mode: Mode) {
     row.kills += 1;
-    let at = path.get(k).copied();
-    match one_kill(case, path, k, mode) {
+    let at = path.get(k).map(|place| place.counter);
+    let leaps = if case.asleep == Asleep::Nobody { Leaps::Any } else { Leaps::First };
+    match one_kill(case, path, k, mode, leaps) {
         Err(what) => row.fault(k, at, mode, &what),
         Ok(outcome) => {
             row.took.push(outcome.report.took);
             if outcome.same_path {
-                check_growth(case, row, done, k, outcome.progress, mode, at);
+                check_growth(case, row, done, path, Done { progress: outcome.progress, k, mode });
             } else {
                 row.strayed += 1;
             }
@@ -1315,28 +1548,64 @@ fn run_one(case: &Case, row: &mut Row, done: &mut usize, path: &[u64], k: usize,
 }
 
 /// Progress never falls with k; it begins with nothing and ends with the whole.
-fn check_growth(case: &Case, row: &mut Row, done: &mut usize, k: usize, progress: usize, mode: Mode, at: Option<u64>) {
-    if progress < *done {
-        row.fault(k, at, mode, &format!("{progress} done, but {done} were done by a shorter run"));
+fn check_growth(case: &Case, row: &mut Row, done: &mut Done, path: &[Place], now: Done) {
+    let at = path.get(now.k).map(|place| place.counter);
+    let mut fault = |what: String| row.fault(now.k, at, now.mode, &what);
+    if now.progress < done.progress {
+        match falls(case, path, *done, now) {
+            Ok(true) => fault(format!("{} done, but {} were done after {}", now.progress, done.progress, done.k)),
+            Ok(false) => *done = Done { progress: now.progress, ..*done },
+            Err(what) => fault(what),
+        }
     }
-    if case.earlier.is_none() && k == 0 && progress != 0 {
-        row.fault(k, at, mode, &format!("{progress} done before the first instruction"));
+    if case.earlier.is_none() && now.k == 0 && now.progress != 0 {
+        fault(format!("{} done before the first instruction", now.progress));
     }
-    if case.earlier.is_none() && at.is_none() && progress != case.whole {
-        row.fault(k, at, mode, &format!("{progress} done at the end instead of {}", case.whole));
+    if case.earlier.is_none() && at.is_none() && now.progress != case.whole {
+        fault(format!("{} done at the end instead of {}", now.progress, case.whole));
     }
-    if progress > *done {
-        row.commits.push(k);
-        *done = progress;
+    if now.progress > done.progress {
+        row.commits.push(now.k);
+        *done = now;
     }
+}
+
+/// Whether less is done after more instructions also when both are counted one by one: a leap counts visits of a place, and a
+/// way with one turn more or less misleads it.
+fn falls(case: &Case, path: &[Place], before: Done, now: Done) -> Result<bool, String> {
+    let earlier = one_kill(case, path, before.k, before.mode, Leaps::None)?;
+    let later = one_kill(case, path, now.k, now.mode, Leaps::None)?;
+    Ok(earlier.same_path && later.same_path && later.progress < earlier.progress)
+}
+
+/// Pauses instead of deaths, as one row.
+fn run_pauses(case: &Case, samples: usize) -> Row {
+    let mut row = Row::default();
+    let mode = Mode { pause: true, attached: true, looks: false };
+    let path = match measure(case, mode) {
+        Ok(path) => path,
+        Err(error) => {
+            row.fault(0, None, mode, &format!("without a pause: {error}"));
+            return row;
+        }
+    };
+    row.instructions = path.len();
+    for k in (0..=samples).map(|part| path.len() * part / samples) {
+        row.kills += 1;
+        match one_pause(case, &path, k) {
+            Ok(took) => row.took.push(took),
+            Err(what) => row.fault(k, path.get(k).map(|place| place.counter), mode, &what),
+        }
+    }
+    row
 }
 
 /// All pairs of deaths of one kind, as one row.
 fn run_pair(first: Act, second: &Case, deaths: usize) -> Row {
     let mut sum = Row::default();
     let alone = Case::new(first, "", &second.before).capacity(second.capacity);
-    let mode = Mode { attached: true, looks: false };
-    let path: Rc<[u64]> = match measure(&alone, mode) {
+    let mode = Mode { pause: false, attached: true, looks: false };
+    let path: Rc<[Place]> = match measure(&alone, mode) {
         Ok(path) => path.into(),
         Err(error) => {
             sum.fault(0, None, mode, &format!("the first operation without a kill: {error}"));
@@ -1404,6 +1673,8 @@ fn chosen(words: &[&str], title: &str) -> bool {
 fn run_chosen(words: &[&str]) -> ExitCode {
     let start = Instant::now();
     let modes = number("CHAPPE_KILL_MODES").unwrap_or(1) as usize;
+    let samples = if cfg!(debug_assertions) { 25 } else { 40 };
+    let pauses = number("CHAPPE_KILL_PAUSES").unwrap_or(3).max(1) as usize;
     let deaths = number("CHAPPE_KILL_PAIRS").unwrap_or(if cfg!(debug_assertions) { 0 } else { 6 }) as usize;
     println!("times in ms: from the death until a survivor had sent and received; commits: first k with more done");
     println!("{:<58} instrs  kills faults strayed      p50      max  commits", "operation | state");
@@ -1414,7 +1685,13 @@ fn run_chosen(words: &[&str]) -> ExitCode {
         if row.faults.is_empty() { passed += 1 } else { failed += 1 }
     };
     for case in cases().iter().filter(|case| chosen(words, &case.title())) {
-        book(run(case, 40, modes), &case.title());
+        book(run(case, samples, modes), &case.title());
+    }
+    for case in &paused() {
+        let title = format!("pause: {}", case.title());
+        if chosen(words, &title) {
+            book(run_pauses(case, pauses), &title);
+        }
     }
     if deaths == 0 {
         println!("pairs of deaths: skipped in a debug build; `cargo test --release --test kill` has them");

@@ -24,7 +24,7 @@ unsafe impl Shared for Slot {}
 /// How many tickets a sender walks past before it takes the words for damaged: each step is a claim by somebody else.
 const STEPS_MAX: u32 = 1 << 20;
 
-/// How many sends ahead a slot's lines are fetched: a transfer between processors takes about as long as one or two sends.
+/// How many sends ahead a slot's lines are fetched: in a batch, a transfer between processors takes as long as several sends.
 const FORESIGHT: u64 = 8;
 
 /// See the module.
@@ -92,7 +92,7 @@ impl Ring<'_> {
         Cell::from_raw(self.cells[ticket.cell()].load(Ordering::Acquire)).after(ticket) >= 0
     }
 
-    /// The slot of the send after the next one, fetched for writing while there is time; the receivers had its line last.
+    /// The slot of a send some steps on, fetched for writing while there is time; the receivers had its line last.
     #[inline]
     pub(crate) fn foresee(&self, claimed: Ticket) -> Option<u32> {
         let ticket = claimed.plus(FORESIGHT);
