@@ -233,6 +233,16 @@ fn a_signal_handler_interrupts_nothing() {
 }
 
 /// Waits for a message while signals come, each of which says so.
+/// Installs a handler, which may only do what is async-signal-safe; system calls that it interrupts are not restarted.
+fn on_sigusr1(handler: extern "C" fn(i32)) {
+    // SAFETY: a C struct of numbers; all-zero means no flags (above all, not to restart system calls) and an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as libc::sighandler_t;
+    // SAFETY: the handler only does what a handler may do, and the struct lives through the call.
+    let installed = unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()) };
+    assert_eq!(installed, 0);
+}
+
 fn part_signal(arguments: &[String]) {
     extern "C" fn on_signal(_: i32) {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
@@ -249,13 +259,7 @@ fn part_signal(arguments: &[String]) {
         unsafe { libc::write(1, line.as_ptr().cast(), length) };
     }
     let queue = options(Path::new(&arguments[0])).open("/q").unwrap();
-    let handler: extern "C" fn(i32) = on_signal;
-    // SAFETY: a C struct of numbers; all-zero means no flags (above all, not to restart system calls) and an empty mask.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = handler as libc::sighandler_t;
-    // SAFETY: the handler only does what a handler may do, and the struct lives through the call.
-    let installed = unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()) };
-    assert_eq!(installed, 0);
+    on_sigusr1(on_signal);
     say("ready");
     hear();
     assert_eq!(queue.recv_timeout(NET).unwrap().data, b"message");
@@ -363,13 +367,7 @@ fn a_receiver_that_is_interrupted_all_the_time_learns_of_a_death() {
 fn part_interrupted(arguments: &[String]) {
     extern "C" fn on_signal(_: i32) {}
     let queue = options(Path::new(&arguments[0])).open("/q").unwrap();
-    let handler: extern "C" fn(i32) = on_signal;
-    // SAFETY: a C struct of numbers; all-zero means no flags and an empty mask.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = handler as libc::sighandler_t;
-    // SAFETY: the handler does nothing, and the struct lives through the call.
-    let installed = unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()) };
-    assert_eq!(installed, 0);
+    on_sigusr1(on_signal);
     // SAFETY: it has no conditions.
     let receiver = unsafe { libc::pthread_self() };
     thread::spawn(move || {
