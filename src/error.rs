@@ -25,7 +25,7 @@ pub enum OpenError {
         /// The directory that was looked in.
         dir: PathBuf,
     },
-    /// [`create_new`](crate::Options::create_new) found an object of that name.
+    /// [`create_new`](crate::QueueOptions::create_new) found an object of that name.
     #[error("{kind} {name} exists already; open it, unlink it, or take another name", kind = .kind.word())]
     Exists {
         /// The kind of object.
@@ -44,6 +44,18 @@ pub enum OpenError {
         found: Attributes,
         /// What was asked for.
         wanted: Attributes,
+    },
+    /// The semaphore exists with another number of permits than was asked for.
+    #[error(
+        "semaphore {name} has {found} permits, you asked for {wanted}; ask for the same, for none, or for any_existing, or change it with set_permits"
+    )]
+    PermitsMismatch {
+        /// The semaphore's name, or that it has none.
+        name: String,
+        /// How many permits it has.
+        found: u64,
+        /// How many were asked for.
+        wanted: u64,
     },
     /// An attribute is outside its range; nothing was created.
     #[error("{what} must be {low} to {high}, not {value}")]
@@ -80,16 +92,16 @@ pub enum OpenError {
     /// Every place in the attach table is taken by a living process.
     #[error("{name} has {max} participants already, the most that its layout has room for")]
     Full {
-        /// The object's name.
-        name: Name,
+        /// The object's name, or what is known of it.
+        name: String,
         /// The number of places.
         max: u32,
     },
     /// Shared words of the object make no sense.
     #[error("{name} is corrupt: a process wrote words into it that make no sense; unlink it and create it anew")]
     Corrupt {
-        /// The object's name.
-        name: Name,
+        /// The object's name, or what is known of it.
+        name: String,
     },
     /// The operating system refused a step.
     #[error("cannot {step} {path}: {source}{hint}", path = .path.display(), hint = hint(.source))]
@@ -156,8 +168,8 @@ pub enum SendError {
     /// The file system that holds the queue has no room for this message.
     #[error("no space left where the queue is kept; the message was not sent")]
     NoSpace,
-    /// The queue's lock stayed with a live process that does not run: for half a second (`try_` forms), or past the deadline.
-    #[error("a stopped process holds the queue's lock")]
+    /// The lock stayed with a live process that does not run: for half a second (`try_` forms), or past the deadline.
+    #[error("a stopped process holds the lock")]
     Busy,
     /// A shared word makes no sense.
     #[error("the queue is corrupt: a shared word makes no sense")]
@@ -191,8 +203,8 @@ pub enum RecvError {
     /// The queue was unlinked (or the creator of an ephemeral queue is gone), and it is empty.
     #[error("the queue was unlinked")]
     Unlinked,
-    /// The queue's lock stayed with a live process that does not run: for half a second (`try_` forms), or past the deadline.
-    #[error("a stopped process holds the queue's lock")]
+    /// The lock stayed with a live process that does not run: for half a second (`try_` forms), or past the deadline.
+    #[error("a stopped process holds the lock")]
     Busy,
     /// A shared word makes no sense.
     #[error("the queue is corrupt: a shared word makes no sense")]
@@ -202,16 +214,68 @@ pub enum RecvError {
     System(i32),
 }
 
-/// Why a queue could not be looked at or administered (`len`, `peek`, `stat`, `purge`, `close`).
+/// Why no permit was acquired. The semaphore is as it was, and this call has left its place in the queue of waiters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcquireError {
+    /// Not enough permits are free, or others wait already (`try_` forms).
+    #[error("no permit is free")]
+    NoPermits,
+    /// Its turn did not come until the deadline.
+    #[error("no permit was free until the deadline")]
+    TimedOut,
+    /// More permits at once than the semaphore has: it could never be granted. Also given to one that waits when
+    /// [`set_permits`](crate::Semaphore::set_permits) makes the semaphore too small for it.
+    #[error("{asked} permits at once were asked for, the semaphore has {permits}; ask for fewer, or let it have more")]
+    TooMany {
+        /// How many were asked for.
+        asked: u64,
+        /// How many the semaphore has.
+        permits: u64,
+    },
+    /// This wait could never end: all who could end it wait themselves
+    /// ([`fail_on_deadlock`](crate::SemaphoreOptions::fail_on_deadlock)).
+    #[error("deadlock: the permits are held by processes that wait themselves; release first what you hold")]
+    Deadlock,
+    /// A participant closed the semaphore.
+    #[error("the semaphore was closed")]
+    Closed,
+    /// The semaphore was unlinked, or the creator of an ephemeral one is gone.
+    #[error("the semaphore was unlinked")]
+    Unlinked,
+    /// So many permits are held or waited for, one by one, that there is no room to write down another.
+    #[error("{max} permits are held or waited for already, as many as there is room to write down; take more at once")]
+    Full {
+        /// The number of records.
+        max: u32,
+    },
+    /// The file system that holds the semaphore has no room to write down another holder or waiter.
+    #[error("no space left where the semaphore is kept")]
+    NoSpace,
+    /// The lock stayed with a live process that does not run: for half a second (`try_` forms), or past the deadline.
+    #[error("a stopped process holds the lock")]
+    Busy,
+    /// A shared word makes no sense.
+    #[error("the semaphore is corrupt: a shared word makes no sense")]
+    Corrupt,
+    /// After fork, or in a system call: the operating system refused, with this error number.
+    #[error("system error {0}")]
+    System(i32),
+}
+
+/// Why an object could not be looked at or administered (`len`, `peek`, `stat`, `purge`, `close`, `set_permits`, ...).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AccessError {
-    /// The queue's lock stayed with a live process that does not run, for half a second.
-    #[error("a stopped process holds the queue's lock")]
+    /// The lock stayed with a live process that does not run, for half a second.
+    #[error("a stopped process holds the lock")]
     Busy,
     /// A shared word makes no sense.
-    #[error("the queue is corrupt: a shared word makes no sense")]
+    #[error("the object is corrupt: a shared word makes no sense")]
     Corrupt,
+    /// There is no room to write down another permit ([`split`](crate::Permit::split)), or the number is out of range.
+    #[error("there is no room for it")]
+    Full,
     /// After fork, or in a system call: the operating system refused, with this error number.
     #[error("system error {0}")]
     System(i32),

@@ -20,13 +20,13 @@
 //! ```
 //!
 //! The rest of this page is a tour. Its examples keep their queues in a directory of their own, so that they can run
-//! beside one another; a program leaves [`dir`](Options::dir) out and shares names with everybody.
+//! beside one another; a program leaves [`dir`](QueueOptions::dir) out and shares names with everybody.
 //!
 //! # Creating and opening
 //!
 //! [`Queue::options`] is to a queue what `std::fs::OpenOptions` is to a file: set attributes, then
-//! [`create`](Options::create) (open, or create if there is none), [`create_new`](Options::create_new) (that it exists is
-//! an error) or [`open`](Options::open) (that it does not exist is one).
+//! [`create`](QueueOptions::create) (open, or create if there is none), [`create_new`](QueueOptions::create_new) (that it exists is
+//! an error) or [`open`](QueueOptions::open) (that it does not exist is one).
 //!
 //! ```
 //! use chappe::{OpenError, Queue};
@@ -47,7 +47,7 @@
 //!
 //! Capacity is 1024 messages and the message size 64 KiB unless something else is asked for. A message size may be
 //! gigabytes: memory follows what is in the queue, not capacity × message size. Mode is 0600 unless asked for, and exact:
-//! the umask takes nothing away unless [`umask`](Options::umask) says so. An [`ephemeral`](Options::ephemeral) queue goes
+//! the umask takes nothing away unless [`umask`](QueueOptions::umask) says so. An [`ephemeral`](QueueOptions::ephemeral) queue goes
 //! with its creator, however that ends.
 //!
 //! # Priorities
@@ -146,7 +146,7 @@
 //!
 //! Dropping a handle leaves the queue as it is, with its messages. Two calls end it for everybody, and in both cases
 //! receivers get what is left first: [`close`](Queue::close) says that no more will come, and keeps the name;
-//! [`unlink`](Queue::unlink) (here that of [`Options`], which knows the directory) takes the name away, which is free for a
+//! [`unlink`](Queue::unlink) (here that of [`QueueOptions`], which knows the directory) takes the name away, which is free for a
 //! new queue at once. Whoever is blocked is woken.
 //!
 //! ```
@@ -231,7 +231,7 @@
 //! # Names and directories
 //!
 //! `/orders` and `orders` are the same name; [`Name`] has the rule. A queue is one file in `/dev/shm`, or in the directory
-//! that the environment variable `CHAPPE_DIR` names, or in that of [`Options::dir`]. On a disk its content outlives a reboot
+//! that the environment variable `CHAPPE_DIR` names, or in that of [`QueueOptions::dir`]. On a disk its content outlives a reboot
 //! that wrote it out; nothing is promised about a power cut. [`list()`] shows what there is.
 //!
 //! ```
@@ -272,12 +272,14 @@ mod shm;
 
 mod inspect;
 mod queue;
+mod semaphore;
 
-pub use error::{AccessError, OpenError, RecvError, SendError, SendManyError};
-pub use inspect::list;
+pub use error::{AccessError, AcquireError, OpenError, RecvError, SendError, SendManyError};
+pub use inspect::{deadlocks, list};
 pub use message::{
     Batch, CAPACITY_DEFAULT, CAPACITY_MAX, MESSAGE_SIZE_DEFAULT, MESSAGE_SIZE_MAX, Message, PRIORITY_MAX, Received,
 };
 pub use name::{DEFAULT_DIR, DIR_VARIABLE, Kind, NAME_BYTES_MAX, Name, NameError, default_dir};
-pub use queue::{Options, Queue};
-pub use stat::{Attributes, Counters, Object, Participant, Stat};
+pub use queue::{Queue, QueueOptions};
+pub use semaphore::{Acquire, Children, LABEL_BYTES_MAX, PERMITS_MAX, Permit, Semaphore, SemaphoreOptions};
+pub use stat::{Attributes, Counters, Holder, Object, Participant, QueueStat, SemaphoreStat, Stuck, Waiter};

@@ -25,20 +25,27 @@ const FILE_NAME_BYTES_MAX: usize = 255;
 pub enum Kind {
     /// A message queue.
     Queue,
+    /// A semaphore.
+    Semaphore,
 }
 
 impl Kind {
+    /// All there are.
+    pub(crate) const ALL: [Kind; 2] = [Kind::Queue, Kind::Semaphore];
+
     /// The prefix of every file name of this kind.
     pub(crate) fn prefix(self) -> &'static str {
         match self {
             Kind::Queue => "chappe.mq.",
+            Kind::Semaphore => "chappe.sem.",
         }
     }
 
-    /// One word for people: `queue`.
+    /// One word for people: `queue`, `semaphore`.
     pub fn word(self) -> &'static str {
         match self {
             Kind::Queue => "queue",
+            Kind::Semaphore => "semaphore",
         }
     }
 }

@@ -5,9 +5,9 @@ use crate::deadline::Wait;
 use crate::error::{AccessError, OpenError, RecvError, SendError, SendManyError};
 use crate::message::{Batch, Message, Received};
 use crate::name::{Kind, Name, default_dir};
-use crate::shm::queue::{Core, Sink};
+use crate::shm::queue::{Core, Sink, Wanted};
 use crate::shm::setup::{self, Lifetime, Setup};
-use crate::stat::{Attributes, Stat};
+use crate::stat::{Attributes, QueueStat};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct QueueOptions {
     capacity: Option<u32>,
     message_size: Option<u64>,
     mode: u32,
@@ -41,9 +41,9 @@ pub struct Options {
     dir: Option<PathBuf>,
 }
 
-impl Default for Options {
+impl Default for QueueOptions {
     fn default() -> Self {
-        Options {
+        QueueOptions {
             capacity: None,
             message_size: None,
             mode: 0o600,
@@ -55,40 +55,40 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl QueueOptions {
     /// The defaults: capacity 1024, message size 64 KiB, mode 0600, kept until unlinked, in [`default_dir`].
-    pub fn new() -> Options {
-        Options::default()
+    pub fn new() -> QueueOptions {
+        QueueOptions::default()
     }
 
     /// How many messages fit: 1 to [`CAPACITY_MAX`](crate::CAPACITY_MAX).
-    pub fn capacity(&mut self, messages: u32) -> &mut Options {
+    pub fn capacity(&mut self, messages: u32) -> &mut QueueOptions {
         self.capacity = Some(messages);
         self
     }
 
     /// The largest message, in bytes: 1 to [`MESSAGE_SIZE_MAX`](crate::MESSAGE_SIZE_MAX). It may be gigabytes: memory follows what is in the
     /// queue, not capacity × message size.
-    pub fn message_size(&mut self, bytes: u64) -> &mut Options {
+    pub fn message_size(&mut self, bytes: u64) -> &mut QueueOptions {
         self.message_size = Some(bytes);
         self
     }
 
     /// The permission bits of a queue that is created, exactly: the process's umask takes nothing away unless
-    /// [`umask`](Options::umask) says so. Sending and receiving both need read and write permission.
-    pub fn mode(&mut self, bits: u32) -> &mut Options {
+    /// [`umask`](QueueOptions::umask) says so. Sending and receiving both need read and write permission.
+    pub fn mode(&mut self, bits: u32) -> &mut QueueOptions {
         self.mode = bits & 0o777;
         self
     }
 
-    /// Whether the umask is taken off [`mode`](Options::mode), as `mq_open` and `open` do. Off by default.
-    pub fn umask(&mut self, respect: bool) -> &mut Options {
+    /// Whether the umask is taken off [`mode`](QueueOptions::mode), as `mq_open` and `open` do. Off by default.
+    pub fn umask(&mut self, respect: bool) -> &mut QueueOptions {
         self.umask = respect;
         self
     }
 
     /// Take an existing queue whatever its attributes are; those set here are for creating only.
-    pub fn any_existing(&mut self, yes: bool) -> &mut Options {
+    pub fn any_existing(&mut self, yes: bool) -> &mut QueueOptions {
         self.any_existing = yes;
         self
     }
@@ -97,14 +97,14 @@ impl Options {
     /// and every other participant gets `Unlinked` once the queue is empty. After a kill, blocked participants learn of
     /// it within half a second and everybody else at the next call that has to wait; the name goes when the first of them,
     /// or anybody who opens or lists it, learns.
-    pub fn ephemeral(&mut self, yes: bool) -> &mut Options {
+    pub fn ephemeral(&mut self, yes: bool) -> &mut QueueOptions {
         self.ephemeral = yes;
         self
     }
 
     /// The directory to look in, instead of [`default_dir`]. It may be on a disk; then the queue's content survives a
     /// reboot that wrote it out, but nothing is promised about a power cut.
-    pub fn dir(&mut self, path: impl Into<PathBuf>) -> &mut Options {
+    pub fn dir(&mut self, path: impl Into<PathBuf>) -> &mut QueueOptions {
         self.dir = Some(path.into());
         self
     }
@@ -126,7 +126,7 @@ impl Options {
     /// [`OpenError`]; `Exists` if there is one.
     ///
     /// # If a process dies here
-    /// As for [`create`](Options::create).
+    /// As for [`create`](QueueOptions::create).
     pub fn create_new(&self, name: impl AsRef<[u8]>) -> Result<Queue, OpenError> {
         self.set_up(name.as_ref(), Lifetime::CreateNew)
     }
@@ -156,17 +156,16 @@ impl Options {
 
     fn set_up(&self, name: &[u8], lifetime: Lifetime) -> Result<Queue, OpenError> {
         let setup = Setup {
-            name: Name::new(name)?,
+            name: Some(Name::new(name)?),
             dir: self.directory(),
             lifetime,
-            capacity: self.capacity,
-            message_size: self.message_size,
             compare: !self.any_existing,
             mode: self.mode,
             umask: self.umask,
             ephemeral: self.ephemeral,
         };
-        Ok(Queue { core: setup::queue(setup)? })
+        let wanted = Wanted { capacity: self.capacity, message_size: self.message_size };
+        Ok(Queue { core: setup::set_up(&setup, &wanted)? })
     }
 }
 
@@ -206,26 +205,26 @@ pub struct Queue {
 
 impl Queue {
     /// How to create or open one with other attributes than the defaults.
-    pub fn options() -> Options {
-        Options::new()
+    pub fn options() -> QueueOptions {
+        QueueOptions::new()
     }
 
-    /// Opens the queue, or creates it with the default attributes: [`Options::create`].
+    /// Opens the queue, or creates it with the default attributes: [`QueueOptions::create`].
     ///
     /// # Errors
     /// [`OpenError`].
     #[doc(alias = "mq_open")]
     pub fn create(name: impl AsRef<[u8]>) -> Result<Queue, OpenError> {
-        Options::new().create(name)
+        QueueOptions::new().create(name)
     }
 
-    /// Opens an existing queue, whatever its attributes: [`Options::open`].
+    /// Opens an existing queue, whatever its attributes: [`QueueOptions::open`].
     ///
     /// # Errors
     /// [`OpenError`]; `NotFound` if there is none.
     #[doc(alias = "mq_open")]
     pub fn open(name: impl AsRef<[u8]>) -> Result<Queue, OpenError> {
-        Options::new().open(name)
+        QueueOptions::new().open(name)
     }
 
     /// Removes the name, and ends the queue for those who have it open.
@@ -241,7 +240,7 @@ impl Queue {
     /// The name is gone or it is not; if it is gone and nobody was woken, blocked participants notice within half a second.
     #[doc(alias = "mq_unlink")]
     pub fn unlink(name: impl AsRef<[u8]>) -> Result<(), OpenError> {
-        Options::new().unlink(name)
+        QueueOptions::new().unlink(name)
     }
 
     /// The name it was opened by.
@@ -508,7 +507,7 @@ impl Queue {
     /// # Errors
     /// [`AccessError`].
     #[doc(alias = "mq_getattr")]
-    pub fn stat(&self) -> Result<Stat, AccessError> {
+    pub fn stat(&self) -> Result<QueueStat, AccessError> {
         self.core.stat()
     }
 

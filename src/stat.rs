@@ -59,7 +59,7 @@ pub struct Participant {
 /// What [`Queue::stat`](crate::Queue::stat) tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Stat {
+pub struct QueueStat {
     /// What it was created with.
     pub attributes: Attributes,
     /// The file's permission bits.
@@ -84,6 +84,87 @@ pub struct Stat {
     pub counters: Counters,
     /// Who has it open.
     pub participants: Vec<Participant>,
+}
+
+/// One who holds permits: one acquisition, as long as it lasts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Who: the process, as it described itself.
+    pub process: Participant,
+    /// Whether it is a command that took the process's place ([`Permit::exec`](crate::Permit::exec)).
+    pub command: bool,
+    /// How many permits.
+    pub permits: u64,
+    /// What the holder says they are for; empty if it said nothing.
+    pub label: String,
+    /// Since when, in nanoseconds since the Unix epoch, to within a few milliseconds.
+    pub since_unix_nanos: u64,
+}
+
+/// One who waits for permits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Waiter {
+    /// Who: the process, as it described itself.
+    pub process: Participant,
+    /// How many permits at once.
+    pub permits: u64,
+    /// Whether it waits for a [`post`](crate::Semaphore::post), not for a permit that it will hold.
+    pub signal: bool,
+    /// What it says they are for; empty if it said nothing.
+    pub label: String,
+    /// Since when, in nanoseconds since the Unix epoch, to within a few milliseconds.
+    pub since_unix_nanos: u64,
+}
+
+/// What [`Semaphore::stat`](crate::Semaphore::stat) tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SemaphoreStat {
+    /// How many permits there are.
+    pub permits: u64,
+    /// How many are free. Negative after a [`set_permits`](crate::Semaphore::set_permits) below what is held, until enough
+    /// holders have released.
+    pub available: i64,
+    /// How many are held.
+    pub held: u64,
+    /// Who holds them, the longest first.
+    pub holders: Vec<Holder>,
+    /// Who waits, in the order in which they will be served.
+    pub waiters: Vec<Waiter>,
+    /// The file's permission bits.
+    pub mode: u32,
+    /// Whether the semaphore goes with its creator.
+    pub ephemeral: bool,
+    /// Whether it was closed.
+    pub closed: bool,
+    /// Whether it was unlinked.
+    pub unlinked: bool,
+    /// When it was created, in nanoseconds since the Unix epoch.
+    pub created_unix_nanos: u64,
+    /// Memory (or disk) that its file takes, in bytes.
+    pub memory: u64,
+    /// How often an acquisition had to wait in the queue.
+    pub blocked: u64,
+    /// Dead participants whose leavings were put in order.
+    pub recovered: u64,
+    /// Permits that came back because their holder died.
+    pub recovered_permits: u64,
+    /// Who has it open.
+    pub participants: Vec<Participant>,
+}
+
+/// A wait that can never end, as far as can be seen: told by [`deadlocks`](crate::deadlocks).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stuck {
+    /// Who waits.
+    pub process: Participant,
+    /// Where: the semaphore's name, if it has one.
+    pub waits_at: Option<Name>,
+    /// For how many permits.
+    pub permits: u64,
 }
 
 /// One object in a directory.

@@ -11,7 +11,7 @@
 
 mod common;
 
-use chappe::{AccessError, Batch, OpenError, Options, Queue, RecvError, SendError};
+use chappe::{AccessError, Batch, OpenError, Queue, QueueOptions, RecvError, SendError};
 use common::{NET, Rng, Worker, hear, number, payload, say, scratch, seed};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -35,7 +35,7 @@ fn role() {
     ]);
 }
 
-fn options(dir: &Path) -> Options {
+fn options(dir: &Path) -> QueueOptions {
     let mut options = Queue::options();
     options.dir(dir);
     options
@@ -531,7 +531,7 @@ impl User {
         User { dir, geometry, batch, buffer, rng, tally, busy: false }
     }
 
-    fn options(&self) -> Options {
+    fn options(&self) -> QueueOptions {
         let mut options = options(&self.dir);
         options.capacity(self.geometry.capacity).message_size(self.geometry.message_size);
         options

@@ -20,7 +20,7 @@
 
 mod common;
 
-use chappe::{Batch, Options, Queue, RecvError, SendError, Stat};
+use chappe::{Batch, Queue, QueueOptions, QueueStat, RecvError, SendError};
 use common::{asleep, identify, number, payload, readable, scratch};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -139,7 +139,7 @@ impl Act {
 /// Everything that the stepped code needs, made before stepping begins.
 struct Stage {
     act: Act,
-    options: Options,
+    options: QueueOptions,
     handle: Option<Queue>,
     messages: Vec<(Vec<u8>, u16)>,
     batch: Batch,
@@ -150,7 +150,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(act: Act, options: &Options, first_id: u64, inherited: Option<Queue>) -> Stage {
+    fn new(act: Act, options: &QueueOptions, first_id: u64, inherited: Option<Queue>) -> Stage {
         let messages = act.sends().into_iter().zip(first_id..).map(|(length, id)| (payload(id, length), USUAL));
         let (mut options, messages) = (options.clone(), messages.collect());
         options.ephemeral(matches!(act, Act::CreateEphemeral | Act::DropEphemeral));
@@ -594,9 +594,9 @@ impl Victim {
     /// Forks it, has it prepare, and waits until it stands before the operation.
     fn start(
         act: Act,
-        options: &Options,
+        options: &QueueOptions,
         first_id: u64,
-        inherited: Option<&Options>,
+        inherited: Option<&QueueOptions>,
         tell: Option<&std::io::PipeWriter>,
     ) -> Result<Victim, String> {
         // The handle to inherit is opened by the parent, as it must be, and left to the child alone.
@@ -868,7 +868,7 @@ impl Report {
 struct Scene<'a> {
     case: &'a Case,
     dir: tempfile::TempDir,
-    options: Options,
+    options: QueueOptions,
     sleeper: Option<Child>,
     woken: Option<std::io::PipeReader>,
 }
@@ -918,7 +918,7 @@ impl<'a> Scene<'a> {
         });
         let pid = child.0.expect("just forked") as u32;
         let queue = self.options.open("/q").expect("the onlooker opens");
-        let blocked = |stat: Stat| stat.counters.send_blocked + stat.counters.recv_blocked;
+        let blocked = |stat: QueueStat| stat.counters.send_blocked + stat.counters.recv_blocked;
         common::until("somebody sleeps", || blocked(queue.stat().expect("stat")) > 0 && asleep(pid));
         (self.sleeper, self.woken) = (Some(child), Some(woken));
     }
@@ -1242,7 +1242,7 @@ impl Survivor<'_> {
     }
 
     /// `stat`, after which nothing of the dead may be left.
-    fn settled(&self) -> Result<Stat, String> {
+    fn settled(&self) -> Result<QueueStat, String> {
         let stat = timely("stat", || self.queue.stat())?;
         let alone = self.case.asleep == Asleep::Nobody;
         if alone && (stat.being_sent, stat.being_received) != (0, 0) {
@@ -1295,7 +1295,7 @@ impl Survivor<'_> {
     }
 
     /// Whether it is right that the sleeper sleeps.
-    fn sleeper_has_reason(&self, stat: &Stat) -> bool {
+    fn sleeper_has_reason(&self, stat: &QueueStat) -> bool {
         if stat.closed || stat.unlinked {
             return false;
         }
@@ -1305,7 +1305,7 @@ impl Survivor<'_> {
         }
     }
 
-    fn all_is_clean(&self, scene: &Scene, stat: &Stat) -> Result<(), String> {
+    fn all_is_clean(&self, scene: &Scene, stat: &QueueStat) -> Result<(), String> {
         if (stat.len, stat.being_sent, stat.being_received) != (0, 0, 0) {
             return Err(format!("not empty after a receive said so: {}", self.describe()));
         }

@@ -5,7 +5,7 @@
 
 mod common;
 
-use chappe::{Batch, Options, PRIORITY_MAX, Queue, RecvError, SendError};
+use chappe::{Batch, PRIORITY_MAX, Queue, QueueOptions, RecvError, SendError};
 use common::{NET, Rng, Worker, hear, identify, number, payload, say, scratch, seed};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -19,7 +19,7 @@ fn role() {
     common::play(&[("sender", part_sender), ("receiver", part_receiver)]);
 }
 
-fn options(dir: &Path) -> Options {
+fn options(dir: &Path) -> QueueOptions {
     let mut options = Queue::options();
     options.dir(dir);
     options

@@ -5,7 +5,7 @@
 
 mod common;
 
-use chappe::{Batch, OpenError, Options, Queue, RecvError, SendError};
+use chappe::{Batch, OpenError, Queue, QueueOptions, RecvError, SendError};
 use common::{NET, Worker, asleep, hear, identify, payload, say, scratch, until};
 use std::collections::HashSet;
 use std::ffi::CString;
@@ -36,7 +36,7 @@ fn role() {
     ]);
 }
 
-fn options(dir: &Path) -> Options {
+fn options(dir: &Path) -> QueueOptions {
     let mut options = Queue::options();
     options.dir(dir);
     options

@@ -4,7 +4,7 @@
 
 mod common;
 
-use chappe::{AccessError, Batch, NameError, OpenError, Options, PRIORITY_MAX, Queue, RecvError, SendError};
+use chappe::{AccessError, Batch, NameError, OpenError, PRIORITY_MAX, Queue, QueueOptions, RecvError, SendError};
 use common::{NET, Worker, payload, say, scratch, until};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -46,7 +46,7 @@ impl Fixture {
     }
 }
 
-fn options(dir: &Path) -> Options {
+fn options(dir: &Path) -> QueueOptions {
     let mut options = Queue::options();
     options.dir(dir);
     options

@@ -10,7 +10,7 @@
 
 mod common;
 
-use chappe::{Batch, Options, Queue, RecvError, SendError};
+use chappe::{Batch, Queue, QueueOptions, RecvError, SendError};
 use common::{NET, Rng, Worker, identify, number, payload, scratch, seed};
 use std::collections::HashMap;
 use std::path::Path;
@@ -120,7 +120,7 @@ impl Cast {
     }
 }
 
-fn options(dir: &Path) -> Options {
+fn options(dir: &Path) -> QueueOptions {
     let mut options = Queue::options();
     options.dir(dir);
     options

@@ -2,13 +2,13 @@
 
 use crate::channel::{Channel, Shape, Taken, Transport, Wait};
 use crate::measure::Result;
-use chappe::{CAPACITY_DEFAULT, MESSAGE_SIZE_DEFAULT, Options, Queue, RecvError};
+use chappe::{CAPACITY_DEFAULT, MESSAGE_SIZE_DEFAULT, Queue, QueueOptions, RecvError};
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A queue by name; whoever attaches opens it.
 pub struct Ours {
-    options: Options,
+    options: QueueOptions,
     name: String,
     maker: u32,
 }

@@ -3,7 +3,7 @@
 use crate::values::OctalMode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chappe::{Message, Name, Participant, Stat};
+use chappe::{Message, Name, Participant, QueueStat};
 use serde::Serialize;
 use std::time::{Duration, SystemTime};
 
@@ -106,7 +106,7 @@ impl From<&Participant> for ParticipantLine {
 
 impl StatLine {
     /// Of the queue of this name.
-    pub fn new(name: &Name, stat: &Stat) -> StatLine {
+    pub fn new(name: &Name, stat: &QueueStat) -> StatLine {
         let (name_encoding, name) = name_text(name);
         let totals = &stat.counters;
         StatLine {
@@ -166,7 +166,7 @@ pub struct ListLine {
 
 impl ListLine {
     /// Of this object, with what opening it gave.
-    pub fn new(object: &chappe::Object, owner: Option<&str>, seen: &Result<Stat, String>) -> ListLine {
+    pub fn new(object: &chappe::Object, owner: Option<&str>, seen: &Result<QueueStat, String>) -> ListLine {
         let (name_encoding, name) = name_text(&object.name);
         let stat = seen.as_ref().ok();
         ListLine {

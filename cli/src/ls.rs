@@ -5,7 +5,7 @@ use crate::exit::{self, Failure};
 use crate::json::{self, ListLine};
 use crate::output::{Output, name_text};
 use crate::values::{OctalMode, size_text};
-use chappe::{Object, OpenError, Options, Stat};
+use chappe::{Object, OpenError, QueueOptions, QueueStat};
 use std::collections::HashMap;
 use std::io::{self, IsTerminal};
 
@@ -28,19 +28,19 @@ pub fn run(args: &Ls) -> Result<(), Failure> {
 }
 
 /// What an object says of itself; the inner error is the reason why it cannot.
-fn look(dir: &std::path::Path, object: &Object) -> Result<Result<Stat, String>, OpenError> {
+fn look(dir: &std::path::Path, object: &Object) -> Result<Result<QueueStat, String>, OpenError> {
     if let Some(defect) = &object.defect {
         return Ok(Err(defect.clone()));
     }
-    let queue = Options::new().dir(dir).open(object.name.as_bytes())?;
+    let queue = QueueOptions::new().dir(dir).open(object.name.as_bytes())?;
     Ok(queue.stat().map_err(|error| error.to_string()))
 }
 
-fn objects_json(seen: &[(Object, Result<Stat, String>)], owners: &Owners) -> Vec<u8> {
+fn objects_json(seen: &[(Object, Result<QueueStat, String>)], owners: &Owners) -> Vec<u8> {
     seen.iter().flat_map(|(object, stat)| json::line(&ListLine::new(object, owners.name(object.uid), stat))).collect()
 }
 
-fn table(seen: &[(Object, Result<Stat, String>)], owners: &Owners) -> String {
+fn table(seen: &[(Object, Result<QueueStat, String>)], owners: &Owners) -> String {
     let mut rows: Vec<[String; 8]> = seen.iter().map(|(object, stat)| row(object, stat, owners)).collect();
     if io::stdout().is_terminal() && !rows.is_empty() {
         rows.insert(0, TITLES.map(str::to_owned));
@@ -48,8 +48,8 @@ fn table(seen: &[(Object, Result<Stat, String>)], owners: &Owners) -> String {
     align(&rows)
 }
 
-fn row(object: &Object, stat: &Result<Stat, String>, owners: &Owners) -> [String; 8] {
-    let known = |value: fn(&Stat) -> String| stat.as_ref().map_or_else(|_| "-".to_owned(), value);
+fn row(object: &Object, stat: &Result<QueueStat, String>, owners: &Owners) -> [String; 8] {
+    let known = |value: fn(&QueueStat) -> String| stat.as_ref().map_or_else(|_| "-".to_owned(), value);
     [
         name_text(&object.name),
         known(|stat| stat.len.to_string()),

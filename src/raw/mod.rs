@@ -8,6 +8,7 @@ pub(crate) mod index;
 pub(crate) mod ledger;
 pub(crate) mod lock;
 pub(crate) mod owner;
+pub(crate) mod permits;
 pub(crate) mod ring;
 pub(crate) mod word;
 

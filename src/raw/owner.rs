@@ -1,6 +1,7 @@
 //! The attach entry: what a participant says of itself. It describes; the right to act is a byte lock, which is elsewhere.
 
 use super::Shared;
+use crate::stat::Participant;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// No slot word names this index.
@@ -17,7 +18,9 @@ pub(crate) struct Entry {
     since: AtomicU64,
     command: [AtomicU64; 2],
     pinned: AtomicU32,
-    spare: [AtomicU32; 5],
+    /// 1: a command that took the place of the process which attached.
+    command_runs: AtomicU32,
+    spare: [AtomicU32; 4],
 }
 
 // SAFETY: repr(C), atomics only, and no padding (asserted by the layout).
@@ -40,6 +43,7 @@ impl Entry {
     /// Marks it in use before any word names it; true if it was in use already, left by a dead one.
     pub(crate) fn occupy(&self) -> bool {
         self.pinned.store(0, Ordering::Relaxed);
+        self.command_runs.store(0, Ordering::Relaxed);
         self.state.swap(IN_USE, Ordering::SeqCst) != FREE
     }
 
@@ -64,13 +68,39 @@ impl Entry {
         self.pid.store(text.pid, Ordering::Relaxed);
         self.pid_namespace.store(text.pid_namespace, Ordering::Relaxed);
         self.since.store(text.since, Ordering::Relaxed);
-        let (low, high) = text.command.split_at(8);
+        self.set_command(&text.command);
+    }
+
+    fn set_command(&self, name: &[u8; 16]) {
+        let (low, high) = name.split_at(8);
         for (word, half) in self.command.iter().zip([low, high]) {
             word.store(half.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)), Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn description(&self) -> Description {
+    /// Says that a command of this name takes the process's place.
+    pub(crate) fn become_command(&self, name: &[u8; 16]) {
+        self.set_command(name);
+        self.command_runs.store(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_command(&self) -> bool {
+        self.command_runs.load(Ordering::Relaxed) != 0
+    }
+
+    /// What it says of itself, for users.
+    pub(crate) fn participant(&self) -> Participant {
+        let said = self.description();
+        let end = said.command.iter().position(|byte| *byte == 0).unwrap_or(said.command.len());
+        Participant {
+            pid: said.pid,
+            pid_namespace: said.pid_namespace,
+            command: String::from_utf8_lossy(&said.command[..end]).into_owned(),
+            since_unix_nanos: said.since,
+        }
+    }
+
+    fn description(&self) -> Description {
         let mut command = [0; 16];
         let words = self.command.iter().map(|word| word.load(Ordering::Relaxed));
         command.chunks_mut(8).zip(words).for_each(|(half, word)| half.copy_from_slice(&word.to_le_bytes()));

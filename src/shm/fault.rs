@@ -1,6 +1,6 @@
 //! What can go wrong below the verbs, and what each verb calls it.
 
-use crate::error::{AccessError, RecvError, SendError};
+use crate::error::{AccessError, AcquireError, RecvError, SendError};
 use crate::raw::Corrupt;
 use std::io;
 
@@ -26,6 +26,17 @@ impl From<Corrupt> for Fault {
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Fault {
         Fault::System(error.raw_os_error().unwrap_or(libc::EIO))
+    }
+}
+
+impl From<Fault> for io::Error {
+    fn from(fault: Fault) -> io::Error {
+        match fault {
+            Fault::Corrupt => io::Error::new(io::ErrorKind::InvalidData, "a shared word makes no sense"),
+            Fault::Busy => io::Error::from_raw_os_error(libc::EBUSY),
+            Fault::Full => io::Error::from_raw_os_error(libc::EUSERS),
+            Fault::System(errno) => io::Error::from_raw_os_error(errno),
+        }
     }
 }
 
@@ -59,6 +70,24 @@ impl From<Fault> for AccessError {
             Fault::Full => AccessError::System(libc::EUSERS),
             Fault::System(errno) => AccessError::System(errno),
         }
+    }
+}
+
+impl From<Fault> for AcquireError {
+    fn from(fault: Fault) -> AcquireError {
+        match fault {
+            Fault::Corrupt => AcquireError::Corrupt,
+            Fault::Busy => AcquireError::Busy,
+            Fault::Full => AcquireError::System(libc::EUSERS),
+            Fault::System(libc::ENOSPC) => AcquireError::NoSpace,
+            Fault::System(errno) => AcquireError::System(errno),
+        }
+    }
+}
+
+impl From<Corrupt> for AcquireError {
+    fn from(Corrupt: Corrupt) -> AcquireError {
+        AcquireError::Corrupt
     }
 }
 

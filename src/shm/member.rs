@@ -9,6 +9,7 @@ use crate::raw::Corrupt;
 use crate::raw::lock::Lock;
 use crate::raw::owner::{Description, Entry};
 use crate::raw::word::Owner;
+use crate::stat::Participant;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, pause};
 use crate::sys::file::{self, Facts};
 use crate::sys::{bytelock, process};
@@ -28,6 +29,7 @@ const PATIENCE_TIMED: Duration = Duration::from_millis(100);
 
 /// An object whose leavings can be put in order. The lock is held in each method but `wake_all`.
 pub(crate) trait Object {
+    fn life(&self) -> &AtomicU32;
     fn lock(&self) -> &Lock;
     fn entries(&self) -> &[Entry];
     fn attach_high(&self) -> &AtomicU32;
@@ -242,6 +244,44 @@ impl Member {
             recovered?;
         }
         Ok(dead)
+    }
+
+    /// Whether a peer can run while this thread spins, which may use CPU `pinned` - 1 only, or any if that is 0. One that is not
+    /// confined to a CPU may run anywhere, and so may its peers; one that is looks whether all others are confined to the same.
+    pub(crate) fn company<O: Object>(&self, object: &O, pinned: u32) -> bool {
+        let high = object.attach_high().load(Ordering::Relaxed) as usize;
+        pinned == 0 || object.entries().iter().take(high).any(|entry| entry.may_run_beside(pinned))
+    }
+
+    /// Tells the others which CPU this thread is confined to, + 1.
+    pub(crate) fn pin<O: Object>(&self, object: &O, me: Owner, cpu: u32) {
+        if let Some(entry) = object.entries().get(me.index() as usize) {
+            entry.pin(cpu);
+        }
+    }
+
+    /// Whether some other participant is dead and has not been recovered. Takes no lock of the object, so that many can ask at
+    /// once; the answer decides nothing.
+    pub(crate) fn anyone_dead<O: Object>(&self, object: &O, me: Owner) -> Result<bool, Fault> {
+        let high = object.attach_high().load(Ordering::Acquire).min(Owner::INDEX_MAX + 1);
+        for (index, entry) in (0..high).zip(object.entries()) {
+            if index != me.index() && entry.in_use() && bytelock::is_free(self.fd(), index)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Who has the object open.
+    pub(crate) fn participants<O: Object>(&self, object: &O) -> Vec<Participant> {
+        let high = object.attach_high().load(Ordering::Acquire).min(Owner::INDEX_MAX + 1);
+        let used = object.entries().iter().take(high as usize).filter(|entry| entry.in_use());
+        used.map(Entry::participant).collect()
+    }
+
+    /// Whether another descriptor of this process leads to the same file.
+    pub(crate) fn leads_to(&self, other: BorrowedFd<'_>) -> bool {
+        file::facts(other).is_ok_and(|facts| facts.same_file(self.facts))
     }
 
     /// Words that name this index stay behind: leave them to a recoverer when this handle goes.

@@ -1,15 +1,16 @@
-//! Setting up: create, open, unlink, list. Files come and go here; a queue that is open is [`queue`](super::queue)'s.
+//! Setting up: create, open, unlink, list. Files come and go here, whatever kind of object they hold; an object that is open
+//! is [`queue`](super::queue)'s or [`semaphore`](super::semaphore)'s.
 
+use super::base::Base;
 use super::fault::Fault;
-use super::layout::{Identity, Layout, Life, NAME_BYTE, OutOfRange, Refusal, VERSION, identify};
+use super::layout::{Geometry, Identity, Life, NAME_BYTE, OutOfRange, Refusal, VERSION, identify};
 use super::member::Member;
-use super::queue::Core;
+use super::{queue, semaphore};
 use crate::error::OpenError;
-use crate::message::{CAPACITY_DEFAULT, MESSAGE_SIZE_DEFAULT};
 use crate::name::{Kind, Name};
 use crate::raw::word::Owner;
 use crate::region::Region;
-use crate::stat::{Attributes, Object};
+use crate::stat::Object;
 use crate::sys::file::{self, Facts};
 use crate::sys::{bytelock, process};
 use std::io;
@@ -23,7 +24,7 @@ const ROUNDS: u32 = 1000;
 /// Why a file is not opened under its name.
 const ANOTHER_NAME: &str = "its header has another name: two long names share a hash, or the file was renamed";
 
-/// Whether a queue may, must, or must not be created.
+/// Whether an object may, must, or must not be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lifetime {
     Open,
@@ -31,146 +32,200 @@ pub(crate) enum Lifetime {
     CreateNew,
 }
 
-/// What a user asked for.
+/// What a user asked for, whatever the kind.
 pub(crate) struct Setup {
-    pub name: Name,
+    /// `None` where no name is looked up.
+    pub name: Option<Name>,
     pub dir: PathBuf,
     pub lifetime: Lifetime,
-    pub capacity: Option<u32>,
-    pub message_size: Option<u64>,
-    /// Whether an existing queue must have the attributes asked for.
+    /// Whether an existing object must have the attributes asked for.
     pub compare: bool,
     pub mode: u32,
     pub umask: bool,
     pub ephemeral: bool,
 }
 
-/// Opens or creates a queue.
-pub(crate) fn queue(setup: Setup) -> Result<Core, OpenError> {
-    let path = setup.dir.join(setup.name.file_name(Kind::Queue));
+/// An open object of some kind, as setting up sees it.
+pub(crate) trait Core: Sized {
+    const KIND: Kind;
+    /// The attributes that can be asked for.
+    type Wanted;
+    /// Where everything lies in an object with these attributes.
+    fn geometry(wanted: &Self::Wanted) -> Result<Geometry, OutOfRange>;
+    /// A handle on a mapped object that has yet to attach; `None` if the geometry is another kind's.
+    fn new(base: Base, geometry: Geometry, region: Region) -> Option<Self>;
+    /// Makes the words of a new object that are not zero. Nobody else can see the file yet.
+    fn initialise(&self, wanted: &Self::Wanted) -> Result<(), Fault>;
+    /// Whether it has what was asked for.
+    fn compare(&self, wanted: &Self::Wanted) -> Result<(), OpenError>;
+    /// Takes part.
+    fn attach(&self) -> Result<(), Fault>;
+    fn base(&self) -> &Base;
+    fn base_mut(&mut self) -> &mut Base;
+    /// See [`Base::end_if_orphaned`].
+    fn end_if_orphaned(&self) -> Result<bool, Fault>;
+    /// See [`Base::end`].
+    fn end(&self, life: Life);
+}
+
+/// Opens or creates an object under the name in `setup`.
+pub(crate) fn set_up<C: Core>(setup: &Setup, wanted: &C::Wanted) -> Result<C, OpenError> {
+    let Some(name) = &setup.name else { return unnamed(setup, wanted) };
+    let path = setup.dir.join(name.file_name(C::KIND));
     for _ in 0..ROUNDS {
         if setup.lifetime != Lifetime::CreateNew
-            && let Some(core) = open(&setup, &path)?
+            && let Some(core) = open(setup, name, &path, wanted)?
         {
             return Ok(core);
         }
         if setup.lifetime == Lifetime::Open {
-            return Err(OpenError::NotFound { kind: Kind::Queue, name: setup.name, dir: setup.dir });
+            return Err(OpenError::NotFound { kind: C::KIND, name: name.clone(), dir: setup.dir.clone() });
         }
-        if let Some(core) = create(&setup, &path)? {
+        if let Some(core) = create(setup, name, &path, wanted)? {
             return Ok(core);
         }
-        if setup.lifetime == Lifetime::CreateNew && !is_orphan(&setup.name, &path) {
-            return Err(OpenError::Exists { kind: Kind::Queue, name: setup.name });
+        if setup.lifetime == Lifetime::CreateNew && !is_orphan::<C>(&path) {
+            return Err(OpenError::Exists { kind: C::KIND, name: name.clone() });
         }
     }
     let source = io::Error::other("others create and unlink it all the time");
     Err(OpenError::System { step: "settle on", path, source })
 }
 
-/// Opens the queue at `path`; `None` if there is none (any more).
-fn open(setup: &Setup, path: &Path) -> Result<Option<Core>, OpenError> {
+/// Creates an object that has no name, in a file that has none.
+pub(crate) fn unnamed<C: Core>(setup: &Setup, wanted: &C::Wanted) -> Result<C, OpenError> {
+    let fd = file::create_anonymous(mode(setup))
+        .map_err(|source| failed("create a file in", Path::new("memory"), source))?;
+    prepare(fd, setup, None, Path::new("a file without a name"), wanted)
+}
+
+/// Opens the object behind a descriptor.
+pub(crate) fn from_fd<C: Core>(fd: OwnedFd, setup: &Setup, wanted: &C::Wanted) -> Result<C, OpenError> {
+    let path = Path::new("a descriptor");
+    // Byte locks belong to a description, and this one is shared with whoever passed it.
+    let own = file::reopen(fd.as_fd()).map_err(|source| refused_open(C::KIND, path, source))?;
+    let identity = examine(C::KIND, &own, path)?;
+    let core = map::<C>(None, path, own, &identity)?;
+    if setup.compare {
+        core.compare(wanted)?;
+    }
+    core.attach().map_err(|fault| translate(fault, "the object behind the descriptor", path))?;
+    Ok(core)
+}
+
+/// Opens the object at `path`; `None` if there is none (any more).
+fn open<C: Core>(setup: &Setup, name: &Name, path: &Path, wanted: &C::Wanted) -> Result<Option<C>, OpenError> {
     let fd = match file::open(path) {
         Ok(fd) => fd,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(refused_open(path, source)),
+        Err(source) => return Err(refused_open(C::KIND, path, source)),
     };
-    let identity = examine(&fd, path)?;
-    if identity.name != setup.name {
+    let identity = examine(C::KIND, &fd, path)?;
+    if identity.name.as_ref() != Some(name) {
         // Only the files of long names can be shared by two: the hash of one is that of another.
-        return Err(not_ours(path, ANOTHER_NAME));
+        return Err(not_ours(C::KIND, path, ANOTHER_NAME));
     }
-    compare(setup, identity.layout.attributes)?;
-    let core = map(setup.name.clone(), path, fd, identity)?;
-    if core.end_if_orphaned().map_err(|fault| translate(fault, &setup.name, path))? {
+    let core = map::<C>(Some(path), path, fd, &identity)?;
+    if setup.compare {
+        core.compare(wanted)?;
+    }
+    if core.end_if_orphaned().map_err(|fault| translate(fault, &name.to_string(), path))? {
         return Ok(None);
     }
-    core.attach().map_err(|fault| translate(fault, &setup.name, path))?;
+    core.attach().map_err(|fault| translate(fault, &name.to_string(), path))?;
     Ok(Some(core))
 }
 
-/// Refuses everything that is not a queue of this version, before it is mapped.
-fn examine(fd: &OwnedFd, path: &Path) -> Result<Identity, OpenError> {
+/// Refuses everything that is not an object of this kind and version, before it is mapped.
+fn examine(kind: Kind, fd: &OwnedFd, path: &Path) -> Result<Identity, OpenError> {
     let facts = file::facts(fd.as_fd()).map_err(|source| failed("look at", path, source))?;
     if !facts.regular {
-        return Err(not_ours(path, "it is not a regular file"));
+        return Err(not_ours(kind, path, "it is not a regular file"));
     }
     let mut start = [0; 4096];
     let filled = file::read_start(fd.as_fd(), &mut start).map_err(|source| failed("read", path, source))?;
-    identify(&start[..filled], facts.size).map_err(|refusal| match refusal {
-        Refusal::NotOurs(reason) => not_ours(path, reason),
+    identify(kind, &start[..filled], facts.size).map_err(|refusal| match refusal {
+        Refusal::NotOurs(reason) => not_ours(kind, path, reason),
         Refusal::Version(found) => OpenError::Version { path: path.into(), found, ours: VERSION },
     })
 }
 
-fn compare(setup: &Setup, found: Attributes) -> Result<(), OpenError> {
-    let wanted = Attributes {
-        capacity: setup.capacity.unwrap_or(found.capacity),
-        message_size: setup.message_size.unwrap_or(found.message_size),
-    };
-    if setup.compare && wanted != found {
-        return Err(OpenError::Mismatch { name: setup.name.clone(), found, wanted });
-    }
-    Ok(())
-}
-
-fn map(name: Name, path: &Path, fd: OwnedFd, identity: Identity) -> Result<Core, OpenError> {
+/// Maps an object. `name_at` is where its name is, if it has one that goes with it.
+fn map<C: Core>(name_at: Option<&Path>, path: &Path, fd: OwnedFd, identity: &Identity) -> Result<C, OpenError> {
     let facts = file::facts(fd.as_fd()).map_err(|source| failed("look at", path, source))?;
-    let region = Region::new(fd.as_fd(), identity.layout.file_size).map_err(|source| failed("map", path, source))?;
-    Ok(Core::new(name, path.into(), identity, region, Member::new(fd, facts)))
+    let len = identity.geometry.file_size();
+    let region = Region::new(fd.as_fd(), len).map_err(|source| failed("map", path, source))?;
+    let base = Base::new(identity, name_at.map(Path::to_path_buf), Member::new(fd, facts));
+    C::new(base, identity.geometry, region).ok_or_else(|| not_ours(C::KIND, path, "it holds another kind of object"))
 }
 
-/// Creates the queue in a file without a name, and names it; `None` if the name is taken.
-fn create(setup: &Setup, path: &Path) -> Result<Option<Core>, OpenError> {
-    let layout = Layout::new(Attributes {
-        capacity: setup.capacity.unwrap_or(CAPACITY_DEFAULT),
-        message_size: setup.message_size.unwrap_or(MESSAGE_SIZE_DEFAULT),
-    })
-    .map_err(|OutOfRange(what, low, high, value)| OpenError::Attribute { what, low, high, value })?;
-    let mode = if setup.umask { setup.mode & !process::umask() } else { setup.mode };
-    let fd = file::create_unnamed(&setup.dir, mode).map_err(|source| failed("create a file in", &setup.dir, source))?;
-    let created = process::unix_nanos();
-    write_fixed(&fd, &layout, setup, created).map_err(|source| failed("reserve memory for", path, source))?;
-    let identity = Identity { layout, name: setup.name.clone(), ephemeral: setup.ephemeral, created };
-    let mut core = map(setup.name.clone(), path, fd, identity)?;
-    let prepared = core.initialise().and_then(|()| core.attach());
-    prepared.map_err(|fault| translate(fault, &setup.name, path))?;
-    if setup.ephemeral {
-        core.become_creator().map_err(|fault| translate(fault, &setup.name, path))?;
-    }
-    match file::name(core.fd(), path) {
+fn mode(setup: &Setup) -> u32 {
+    if setup.umask { setup.mode & !process::umask() } else { setup.mode }
+}
+
+/// Creates the object in a file without a name, and names it; `None` if the name is taken.
+fn create<C: Core>(setup: &Setup, name: &Name, path: &Path, wanted: &C::Wanted) -> Result<Option<C>, OpenError> {
+    C::geometry(wanted).map_err(out_of_range)?;
+    let fd = file::create_unnamed(&setup.dir, mode(setup))
+        .map_err(|source| failed("create a file in", &setup.dir, source))?;
+    let mut core = prepare::<C>(fd, setup, Some((name, path)), path, wanted)?;
+    match file::name(core.base().member.fd(), path) {
         Ok(()) => Ok(Some(core)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            core.give_up_creating();
+            core.base_mut().give_up_creating();
             Ok(None)
         }
         Err(source) => Err(failed("name", path, source)),
     }
 }
 
+/// Makes a complete object of an empty file.
+fn prepare<C: Core>(
+    fd: OwnedFd,
+    setup: &Setup,
+    named: Option<(&Name, &Path)>,
+    path: &Path,
+    wanted: &C::Wanted,
+) -> Result<C, OpenError> {
+    let geometry = C::geometry(wanted).map_err(out_of_range)?;
+    let (name, created) = (named.map(|(name, _)| name.clone()), process::unix_nanos());
+    let identity = Identity { geometry, name, ephemeral: setup.ephemeral, created };
+    write_fixed(&fd, &identity).map_err(|source| failed("reserve memory for", path, source))?;
+    let mut core = map::<C>(named.map(|(_, path)| path), path, fd, &identity)?;
+    let fault = |fault| translate(fault, &path.display().to_string(), path);
+    core.initialise(wanted).and_then(|()| core.attach()).map_err(fault)?;
+    if setup.ephemeral && named.is_some() {
+        core.base_mut().become_creator().map_err(fault)?;
+    }
+    Ok(core)
+}
+
+fn out_of_range(OutOfRange(what, low, high, value): OutOfRange) -> OpenError {
+    OpenError::Attribute { what, low, high, value }
+}
+
 /// Length, the pages that are used from the start, and what is fixed for good.
-fn write_fixed(fd: &OwnedFd, layout: &Layout, setup: &Setup, created: u64) -> io::Result<()> {
-    file::set_len(fd.as_fd(), layout.file_size)?;
-    let (offset, len) = Layout::fixed_bytes();
+fn write_fixed(fd: &OwnedFd, identity: &Identity) -> io::Result<()> {
+    file::set_len(fd.as_fd(), identity.geometry.file_size())?;
+    let (offset, len) = identity.geometry.fixed_bytes();
     file::reserve(fd.as_fd(), offset, len)?;
-    file::write_start(fd.as_fd(), &layout.fixed_header(&setup.name, setup.ephemeral, created))
+    file::write_start(fd.as_fd(), &identity.to_bytes())
 }
 
-/// Whether the name stands for an ephemeral queue whose creator is gone; if so, it does not any more.
-fn is_orphan(name: &Name, path: &Path) -> bool {
-    let opened = file::open(path).map_err(|source| failed("open", path, source));
-    let core = opened.and_then(|fd| {
-        let identity = examine(&fd, path)?;
-        map(name.clone(), path, fd, identity)
-    });
-    core.is_ok_and(|core| core.end_if_orphaned().unwrap_or(false))
+/// Whether the name stands for an ephemeral object whose creator is gone; if so, it does not any more.
+fn is_orphan<C: Core>(path: &Path) -> bool {
+    look_at::<C>(path).is_ok_and(|core| core.end_if_orphaned().unwrap_or(false))
 }
 
-/// Removes a name, and ends the queue behind it for those who have it open.
+/// Removes a name, and ends the object behind it for those who have it open.
 pub(crate) fn unlink(kind: Kind, dir: &Path, name: &Name) -> Result<(), OpenError> {
     let path = dir.join(name.file_name(kind));
     for _ in 0..ROUNDS {
-        match unlink_once(name, &path) {
+        let once = match kind {
+            Kind::Queue => unlink_once::<queue::Core>(&path),
+            Kind::Semaphore => unlink_once::<semaphore::Core>(&path),
+        };
+        match once {
             Ok(true) => return Ok(()),
             Ok(false) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -183,10 +238,11 @@ pub(crate) fn unlink(kind: Kind, dir: &Path, name: &Name) -> Result<(), OpenErro
 }
 
 /// False if the name leads to another file by now.
-fn unlink_once(name: &Name, path: &Path) -> io::Result<bool> {
-    // Opened first: afterwards there is no way to it. What cannot be opened, or is no queue, is removed all the same.
+fn unlink_once<C: Core>(path: &Path) -> io::Result<bool> {
+    // Opened first: afterwards there is no way to it. What cannot be opened, or is no such object, is removed all the same.
     let Ok(fd) = file::open(path) else { return file::remove(path).map(|()| true) };
-    let core = examine(&fd, path).and_then(|identity| map(name.clone(), path, file_again(&fd, path)?, identity));
+    let core =
+        examine(C::KIND, &fd, path).and_then(|identity| map::<C>(Some(path), path, file_again(&fd, path)?, &identity));
     if !remove_name(fd.as_fd(), path, file::facts(fd.as_fd())?)? {
         return Ok(false);
     }
@@ -228,51 +284,66 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<Object>, OpenError> {
 
 /// What a file in the directory is; `None` if it is none of ours, or went away.
 fn look(path: &Path) -> Option<Object> {
-    let kind = Kind::Queue;
+    let file = path.file_name()?.as_bytes();
+    let kind = Kind::ALL.into_iter().find(|kind| file.starts_with(kind.prefix().as_bytes()))?;
+    match kind {
+        Kind::Queue => look_as::<queue::Core>(path),
+        Kind::Semaphore => look_as::<semaphore::Core>(path),
+    }
+}
+
+fn look_as<C: Core>(path: &Path) -> Option<Object> {
+    let kind = C::KIND;
     let text = path.file_name()?.as_bytes().strip_prefix(kind.prefix().as_bytes())?;
     let facts = file::facts_at(path).ok()?;
-    let opened = file::open(path).map_err(|source| refused_open(path, source));
-    let core = opened.and_then(|fd| {
-        let identity = examine(&fd, path)?;
-        if Some(identity.name.file_name(kind).as_os_str()) != path.file_name() {
-            return Err(not_ours(path, ANOTHER_NAME));
-        }
-        map(identity.name.clone(), path, fd, identity)
+    let opened = file::open(path).map_err(|source| refused_open(kind, path, source));
+    let seen = opened.and_then(|fd| {
+        let identity = examine(kind, &fd, path)?;
+        let name = identity.name.clone().filter(|name| Some(name.file_name(kind).as_os_str()) == path.file_name());
+        let name = name.ok_or_else(|| not_ours(kind, path, ANOTHER_NAME))?;
+        Ok((name, map::<C>(Some(path), path, fd, &identity)?))
     });
-    if let Ok(core) = &core
+    if let Ok((_, core)) = &seen
         && core.end_if_orphaned().unwrap_or(false)
     {
         return None;
     }
-    let name = match &core {
-        Ok(core) => core.name().clone(),
+    let name = match &seen {
+        Ok((name, _)) => name.clone(),
         Err(_) => Name::new(text).ok()?,
     };
-    let defect = core.err().map(|error| error.to_string());
+    let defect = seen.err().map(|error| error.to_string());
     Some(Object { kind, name, path: path.into(), mode: facts.mode, uid: facts.uid, memory: facts.memory, defect })
 }
 
-fn refused_open(path: &Path, source: io::Error) -> OpenError {
+/// An object that is looked at without taking part.
+pub(crate) fn look_at<C: Core>(path: &Path) -> Result<C, OpenError> {
+    let fd = file::open(path).map_err(|source| refused_open(C::KIND, path, source))?;
+    let identity = examine(C::KIND, &fd, path)?;
+    map(Some(path), path, fd, &identity)
+}
+
+fn refused_open(kind: Kind, path: &Path, source: io::Error) -> OpenError {
     match source.raw_os_error() {
-        Some(libc::ELOOP) => not_ours(path, "it is a symbolic link"),
-        Some(libc::EISDIR) => not_ours(path, "it is a directory"),
-        Some(libc::ENXIO) => not_ours(path, "it is a socket or a FIFO"),
+        Some(libc::ELOOP) => not_ours(kind, path, "it is a symbolic link"),
+        Some(libc::EISDIR) => not_ours(kind, path, "it is a directory"),
+        Some(libc::ENXIO) => not_ours(kind, path, "it is a socket or a FIFO"),
         _ => failed("open", path, source),
     }
 }
 
-fn not_ours(path: &Path, reason: &'static str) -> OpenError {
-    OpenError::NotAnObject { kind: Kind::Queue, path: path.into(), reason }
+fn not_ours(kind: Kind, path: &Path, reason: &'static str) -> OpenError {
+    OpenError::NotAnObject { kind, path: path.into(), reason }
 }
 
 fn failed(step: &'static str, path: &Path, source: io::Error) -> OpenError {
     OpenError::System { step, path: path.into(), source }
 }
 
-fn translate(fault: Fault, name: &Name, path: &Path) -> OpenError {
+fn translate(fault: Fault, name: &str, path: &Path) -> OpenError {
     match fault {
-        Fault::Corrupt => OpenError::Corrupt { name: name.clone() },
-        Fault::Full => OpenError::Full { name: name.clone(), max: Owner::INDEX_MAX + 1 },
+        Fault::Corrupt => OpenError::Corrupt { name: name.into() },
+        Fault::Full => OpenError::Full { name: name.into(), max: Owner::INDEX_MAX + 1 },
         Fault::Busy => failed("attach to", path, io::Error::from_raw_os_error(libc::EBUSY)),
         Fault::System(errno) => failed("attach to", path, io::Error::from_raw_os_error(errno)),
     }

@@ -48,7 +48,7 @@ impl Spin {
     }
 
     /// Spins until `ready`, if it is this wait's turn.
-    fn until(&self, every: u32, ready: impl Fn() -> bool) -> bool {
+    pub(crate) fn until(&self, every: u32, ready: impl Fn() -> bool) -> bool {
         let state = self.state.load(Relaxed);
         let (restraint, turn) = (state & 0xff, (state >> 8).wrapping_add(1) & 0xff_ffff);
         if turn & ((1 << restraint) - 1) != 0 {
@@ -128,7 +128,7 @@ fn look_closely<T, E: From<Fault>>(
 
 /// The sleeping half of [`wait_for`]. Every turn but the last and one other sleeps, so it ends when the time does.
 #[cold]
-fn sleep_for<T, E: From<Fault>>(
+pub(crate) fn sleep_for<T, E: From<Fault>>(
     awaited: &impl Awaited,
     event: &Event,
     spin: &Spin,

@@ -28,14 +28,40 @@ pub(crate) fn release(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
     set(fd, libc::F_OFD_SETLK, index, libc::F_UNLCK)
 }
 
-fn set(fd: BorrowedFd<'_>, command: libc::c_int, index: u32, kind: libc::c_int) -> io::Result<()> {
-    let lock = libc::flock {
+/// Whether nobody else has byte `index`: an answer to look at, since it may be taken at any time.
+pub(crate) fn is_free(fd: BorrowedFd<'_>, index: u32) -> io::Result<bool> {
+    let mut lock = range(index, libc::F_WRLCK);
+    // SAFETY: the descriptor is open, and `lock` is a valid flock that outlives the call and may be written.
+    if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(i32::from(lock.l_type) == libc::F_UNLCK)
+}
+
+/// Takes byte `index` for this *process*, whatever descriptors it closes later, as long as none of them leads to this file: a
+/// record lock as POSIX has it, which survives exec, is not inherited by children, and excludes byte locks as those do it.
+/// The byte must be one's own, and [shared](share) first, so that the two do not exclude each other.
+pub(crate) fn take_for_process(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    set(fd, libc::F_SETLK, index, libc::F_RDLCK)
+}
+
+/// Makes byte `index`, which is one's own, a lock that excludes [`try_take`] and [`take`] but not its like.
+pub(crate) fn share(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    set(fd, libc::F_OFD_SETLK, index, libc::F_RDLCK)
+}
+
+fn range(index: u32, kind: libc::c_int) -> libc::flock {
+    libc::flock {
         l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: BASE + i64::from(index),
         l_len: 1,
         l_pid: 0,
-    };
+    }
+}
+
+fn set(fd: BorrowedFd<'_>, command: libc::c_int, index: u32, kind: libc::c_int) -> io::Result<()> {
+    let lock = range(index, kind);
     loop {
         // SAFETY: the descriptor is open, and `lock` is a valid flock that outlives the call.
         let result = unsafe { libc::fcntl(fd.as_raw_fd(), command, &raw const lock) };

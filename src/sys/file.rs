@@ -1,11 +1,13 @@
 //! Files: opening one without being led astray, making one that has no name yet, reserving its pages.
 
-use rustix::fs::{self, AtFlags, FallocateFlags, Mode, OFlags};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{self, AtFlags, FallocateFlags, Mode, OFlags, inotify};
 use rustix::io::Errno;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 /// What fstat(2) tells of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,13 @@ fn own_path(fd: BorrowedFd<'_>) -> io::Result<CString> {
 pub(crate) fn create_unnamed(dir: &Path, mode: u32) -> io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
     let fd = fs::open(dir, flags, Mode::from_raw_mode(0o600))?;
+    fs::fchmod(&fd, Mode::from_raw_mode(mode))?;
+    Ok(fd)
+}
+
+/// A new file in memory that never has a name.
+pub(crate) fn create_anonymous(mode: u32) -> io::Result<OwnedFd> {
+    let fd = fs::memfd_create(c"chappe", fs::MemfdFlags::CLOEXEC)?;
     fs::fchmod(&fd, Mode::from_raw_mode(mode))?;
     Ok(fd)
 }
@@ -113,6 +122,47 @@ pub(crate) fn read_start(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<us
         }
     }
     Ok(filled)
+}
+
+/// A program that takes this one's place gets the descriptor, too.
+pub(crate) fn keep_across_exec(fd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?)
+}
+
+/// Changes nothing but the file's times, which whoever [watches](watch) it is told of.
+pub(crate) fn touch(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let now = fs::Timespec { tv_sec: 0, tv_nsec: fs::UTIME_NOW };
+    Ok(fs::futimens(fd, &fs::Timestamps { last_access: now, last_modification: now })?)
+}
+
+/// A descriptor that becomes readable when a description of this file that was open for writing is closed by the last who had
+/// it, and when the file is [touched](touch). Source: inotify(7).
+pub(crate) fn watch(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    inotify::add_watch(
+        &watch,
+        own_path(fd)?.as_c_str(),
+        inotify::WatchFlags::CLOSE_WRITE | inotify::WatchFlags::ATTRIB,
+    )?;
+    Ok(watch)
+}
+
+/// Waits until a watched file has news, and takes them; `None`: for ever.
+pub(crate) fn await_news(watch: Option<BorrowedFd<'_>>, timeout: Option<Duration>) {
+    let timeout = timeout.map(|time| rustix::event::Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(time.subsec_nanos()),
+    });
+    let Some(watch) = watch else {
+        // Nothing to be told by: just time.
+        let _ = rustix::event::poll(&mut [], timeout.as_ref());
+        return;
+    };
+    let mut polled = [PollFd::from_borrowed_fd(watch, PollFlags::IN)];
+    // A signal cannot come, and an error is as good as news: the caller looks.
+    let _ = rustix::event::poll(&mut polled, timeout.as_ref());
+    let mut buffer = [0u8; 4096];
+    while rustix::io::read(watch, &mut buffer).is_ok_and(|count| count == buffer.len()) {}
 }
 
 /// Removes a name.

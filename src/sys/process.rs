@@ -3,7 +3,7 @@
 //! A fork child shares its parent's open file descriptions, and with them the byte locks that say "alive". So the roster
 //! keeps every such descriptor, and a fork handler gives the child descriptions of its own before it runs anything else.
 
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -61,6 +61,29 @@ pub(crate) fn enroll(fd: RawFd) {
 /// The reverse of [`enroll`], before the descriptor is closed.
 pub(crate) fn dismiss(fd: RawFd) {
     roster().retain(|other| *other != fd);
+}
+
+/// Puts `/dev/null` under the number of every enrolled descriptor but `kept` that `unwanted` chooses.
+pub(crate) fn sever_others(kept: RawFd, unwanted: impl Fn(BorrowedFd<'_>) -> bool) {
+    for fd in roster().iter().copied().filter(|fd| *fd != kept) {
+        // SAFETY: the roster's descriptors are open until they are dismissed, which needs the mutex that is held here.
+        if unwanted(unsafe { BorrowedFd::borrow_raw(fd) }) {
+            replace_by_null(fd);
+        }
+    }
+}
+
+/// Closes the description under the number `fd`, and keeps the number.
+fn replace_by_null(fd: RawFd) {
+    // SAFETY: the path is NUL-terminated.
+    let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+    if null < 0 {
+        return;
+    }
+    // SAFETY: both are open descriptors of ours; dup3 closes the old description under `fd`.
+    unsafe { libc::dup3(null, fd, libc::O_CLOEXEC) };
+    // SAFETY: `null` was opened above and is used by nobody else.
+    unsafe { libc::close(null) };
 }
 
 extern "C" fn before_fork() {
@@ -140,6 +163,13 @@ pub(crate) fn describe() -> Description {
 pub(crate) fn unix_nanos() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The wall clock as of the last tick of the kernel's (a few milliseconds), for people; cheap.
+#[inline(always)]
+pub(crate) fn unix_nanos_coarse() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
 }
 
 /// The name of the main thread, which is what ps shows as the command.

@@ -3,7 +3,7 @@
 use super::wrong;
 use crate::exit::Failure;
 use crate::output::note;
-use chappe::Options;
+use chappe::QueueOptions;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -63,7 +63,7 @@ impl Stage {
     }
 
     /// How to create a queue of the demo's: it goes with this process, and nobody else may have another idea of it.
-    pub fn options(&self) -> Options {
+    pub fn options(&self) -> QueueOptions {
         let mut options = options(&self.dir);
         options.ephemeral(true);
         options
@@ -115,8 +115,8 @@ pub fn plain(role: &str) -> Command {
 }
 
 /// How the demo's processes open its queues.
-pub fn options(dir: &Path) -> Options {
-    let mut options = Options::new();
+pub fn options(dir: &Path) -> QueueOptions {
+    let mut options = QueueOptions::new();
     options.dir(dir);
     options
 }

@@ -4,7 +4,7 @@ use crate::args::Create;
 use crate::exit::{self, Failure};
 use crate::output::note;
 use crate::values::OctalMode;
-use chappe::{OpenError, Options, Queue};
+use chappe::{OpenError, Queue, QueueOptions};
 
 /// How often a queue may come or go between our looking and our acting before we say that somebody plays with us.
 const TRIES: usize = 100;
@@ -30,8 +30,8 @@ pub fn run(args: &Create) -> Result<(), Failure> {
     Err(Failure::new(exit::CANNOT_CREATE, format!("queue {} keeps coming and going", args.name)))
 }
 
-fn options(args: &Create) -> Options {
-    let mut options = Options::new();
+fn options(args: &Create) -> QueueOptions {
+    let mut options = QueueOptions::new();
     args.capacity.map(|messages| options.capacity(messages));
     args.message_size.map(|bytes| options.message_size(bytes));
     args.mode.map(|OctalMode(bits)| options.mode(bits));

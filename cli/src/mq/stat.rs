@@ -6,7 +6,7 @@ use crate::exit::{self, Failure};
 use crate::json::{self, StatLine};
 use crate::output::{Output, name_text};
 use crate::values::{OctalMode, size_text};
-use chappe::{Counters, Name, Participant, Stat};
+use chappe::{Counters, Name, Participant, QueueStat};
 use std::os::unix::fs::MetadataExt;
 
 /// Shows the queue.
@@ -25,7 +25,7 @@ fn is_me(one: &Participant) -> bool {
     one.pid == std::process::id() && namespace.map_or(true, |inode| inode == one.pid_namespace)
 }
 
-fn page(name: &Name, stat: &Stat) -> String {
+fn page(name: &Name, stat: &QueueStat) -> String {
     let mut lines = vec![
         line("name", name_text(name)),
         line("depth", format!("{} of {}{}", stat.len, stat.attributes.capacity, under_way(stat))),
@@ -45,14 +45,14 @@ fn line(title: &str, value: impl std::fmt::Display) -> String {
     format!("{title:<16}{value}\n")
 }
 
-fn under_way(stat: &Stat) -> String {
+fn under_way(stat: &QueueStat) -> String {
     match (stat.being_sent, stat.being_received) {
         (0, 0) => String::new(),
         (sent, received) => format!(", {sent} being sent, {received} being received"),
     }
 }
 
-fn state(stat: &Stat) -> String {
+fn state(stat: &QueueStat) -> String {
     let life = match (stat.unlinked, stat.closed) {
         (true, _) => "unlinked",
         (false, true) => "closed",

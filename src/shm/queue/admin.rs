@@ -5,12 +5,11 @@ use super::{Core, Shared};
 use crate::deadline::Wait;
 use crate::error::AccessError;
 use crate::message::Message;
-use crate::raw::owner::Entry;
-use crate::raw::word::{Meta, Owner, Word};
+use crate::raw::word::{Meta, Word};
 use crate::raw::{Corrupt, at};
 use crate::shm::fault::Fault;
 use crate::shm::layout::Life;
-use crate::stat::{Counters, Participant, Stat};
+use crate::stat::{Counters, QueueStat};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sys::file;
 
@@ -74,11 +73,11 @@ impl Core {
 
     pub(crate) fn close(&self) -> Result<(), AccessError> {
         self.me()?;
-        self.end(Life::Closed);
+        self.base.end(&self.shared(), Life::Closed);
         Ok(())
     }
 
-    pub(crate) fn stat(&self) -> Result<Stat, AccessError> {
+    pub(crate) fn stat(&self) -> Result<QueueStat, AccessError> {
         let me = self.me()?;
         self.recover(me, Wait::No)?;
         let facts = file::facts(self.fd()).map_err(Fault::from)?;
@@ -90,19 +89,19 @@ impl Core {
         let (len, being_sent, being_received) = (number(&desk.count), number(&desk.slow_count), number(&desk.taken));
         let counters = counters(&shared);
         drop(held);
-        Ok(Stat {
+        Ok(QueueStat {
             attributes: self.layout.attributes,
             mode: facts.mode,
             len,
             being_sent,
             being_received,
-            ephemeral: self.ephemeral,
+            ephemeral: self.base.ephemeral,
             closed: self.life() >= Life::Closed,
             unlinked: self.life() == Life::Unlinked,
-            created_unix_nanos: self.created,
+            created_unix_nanos: self.base.created,
             memory: facts.memory,
             counters,
-            participants: participants(&shared),
+            participants: self.base.member.participants(&shared),
         })
     }
 }
@@ -120,20 +119,4 @@ fn counters(shared: &Shared<'_>) -> Counters {
         recovered: get(&totals.recovered),
         redelivered: get(&totals.redelivered),
     }
-}
-
-fn participants(shared: &Shared<'_>) -> Vec<Participant> {
-    let high = shared.header.attach_high.load(Ordering::Acquire).min(Owner::INDEX_MAX + 1);
-    let used = shared.entries.iter().take(high as usize).filter(|entry| entry.in_use());
-    let describe = |entry: &Entry| {
-        let said = entry.description();
-        let end = said.command.iter().position(|byte| *byte == 0).unwrap_or(said.command.len());
-        Participant {
-            pid: said.pid,
-            pid_namespace: said.pid_namespace,
-            command: String::from_utf8_lossy(&said.command[..end]).into_owned(),
-            since_unix_nanos: said.since,
-        }
-    };
-    used.map(describe).collect()
 }

@@ -9,13 +9,17 @@ mod send;
 
 pub(crate) use recv::Sink;
 
+use super::base::Base;
 use super::fault::Fault;
-use super::layout::{CREATOR_BYTE, Header, Identity, Layout, Life};
-use super::member::{Held, Member, Object};
+use super::layout::queue::{Header, Layout};
+use super::layout::{Geometry, Life, OutOfRange, attach_pages};
+use super::member::{Held, Object};
 use super::setup;
 use super::wait::{Awaited, Spin};
 use crate::deadline::Wait;
-use crate::name::Name;
+use crate::error::OpenError;
+use crate::message::{CAPACITY_DEFAULT, MESSAGE_SIZE_DEFAULT};
+use crate::name::{Kind, Name};
 use crate::raw::Corrupt;
 use crate::raw::index::{Index, LEAVES, Level, Link};
 use crate::raw::ledger::{Ledger, WINDOW, WINDOW_WIDE};
@@ -25,11 +29,10 @@ use crate::raw::ring::{Ring, Slot};
 use crate::raw::word::{CELLS, Owner};
 use crate::region::{Area, Region};
 use crate::stat::Attributes;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, fence, fence_after_rmw};
-use crate::sys::{bytelock, file, process};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sys::file;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
 use std::time::Instant;
 
 /// How often a receive that need not wait looks after the dead, while slots are in the hands of others.
@@ -38,15 +41,10 @@ const LOOK_EVERY_MILLIS: u64 = 50;
 /// An open queue.
 pub(crate) struct Core {
     name: Name,
-    path: PathBuf,
-    created: u64,
-    ephemeral: bool,
-    /// The fork generation in which this handle created an ephemeral queue.
-    creator: Option<u32>,
+    base: Base,
     layout: Layout,
     region: Region,
     areas: Areas,
-    member: Member,
     spin: Spin,
     opened: Instant,
     /// When a receive that need not wait last looked after the dead: milliseconds since `opened`.
@@ -73,6 +71,10 @@ struct Shared<'a> {
 }
 
 impl Object for Shared<'_> {
+    fn life(&self) -> &AtomicU32 {
+        &self.header.life
+    }
+
     fn lock(&self) -> &Lock {
         &self.header.desk.lock
     }
@@ -86,7 +88,7 @@ impl Object for Shared<'_> {
     }
 
     fn reserve_entry(&self, fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
-        let (offset, len) = Layout::attach_pages(index);
+        let (offset, len) = attach_pages(Layout::ATTACH, index);
         file::reserve(fd, offset, len)
     }
 
@@ -122,27 +124,40 @@ impl Areas {
     }
 }
 
-impl Core {
-    /// A handle on a mapped queue that has yet to attach.
-    pub(crate) fn new(name: Name, path: PathBuf, identity: Identity, region: Region, member: Member) -> Core {
-        Core {
-            areas: Areas::new(&region, &identity.layout),
+/// What a user asked for: capacity and message size, as far as they matter.
+pub(crate) struct Wanted {
+    pub capacity: Option<u32>,
+    pub message_size: Option<u64>,
+}
+
+impl setup::Core for Core {
+    const KIND: Kind = Kind::Queue;
+    type Wanted = Wanted;
+
+    fn geometry(wanted: &Wanted) -> Result<Geometry, OutOfRange> {
+        let attributes = Attributes {
+            capacity: wanted.capacity.unwrap_or(CAPACITY_DEFAULT),
+            message_size: wanted.message_size.unwrap_or(MESSAGE_SIZE_DEFAULT),
+        };
+        Ok(Geometry::Queue(Layout::new(attributes)?))
+    }
+
+    fn new(base: Base, geometry: Geometry, region: Region) -> Option<Core> {
+        let (Geometry::Queue(layout), Some(name)) = (geometry, base.name.clone()) else { return None };
+        Some(Core {
+            areas: Areas::new(&region, &layout),
             name,
-            path,
-            created: identity.created,
-            ephemeral: identity.ephemeral,
-            creator: None,
-            layout: identity.layout,
+            base,
+            layout,
             region,
-            member,
             spin: Spin::new(),
             opened: Instant::now(),
             looked: AtomicU64::new(0),
-        }
+        })
     }
 
-    /// Makes the words of a new queue that are not zero: some slots, armed. Nobody else can see the file yet.
-    pub(crate) fn initialise(&self) -> Result<(), Fault> {
+    /// Some slots, armed.
+    fn initialise(&self, _wanted: &Wanted) -> Result<(), Fault> {
         let ledger = self.shared().ledger;
         ledger.rebuild()?;
         let window = if self.layout.extent == 0 { WINDOW } else { WINDOW_WIDE };
@@ -150,27 +165,41 @@ impl Core {
         Ok(())
     }
 
-    /// Takes part.
-    pub(crate) fn attach(&self) -> Result<(), Fault> {
-        let me = self.member.attach(&self.shared())?;
+    fn compare(&self, asked: &Wanted) -> Result<(), OpenError> {
+        let found = self.layout.attributes;
+        let wanted = Attributes {
+            capacity: asked.capacity.unwrap_or(found.capacity),
+            message_size: asked.message_size.unwrap_or(found.message_size),
+        };
+        if wanted == found { Ok(()) } else { Err(OpenError::Mismatch { name: self.name.clone(), found, wanted }) }
+    }
+
+    fn attach(&self) -> Result<(), Fault> {
+        let me = self.base.member.attach(&self.shared())?;
         self.pin(me, self.spin.pinned());
         Ok(())
     }
 
-    /// Says that this handle is the creator that the queue goes with.
-    pub(crate) fn become_creator(&mut self) -> Result<(), Fault> {
-        bytelock::try_take(self.member.fd(), CREATOR_BYTE)?;
-        self.creator = Some(process::generation());
-        Ok(())
+    fn base(&self) -> &Base {
+        &self.base
     }
 
-    /// The name was taken: this queue was never there, so dropping it must not touch the name.
-    pub(crate) fn give_up_creating(&mut self) {
-        self.creator = None;
+    fn base_mut(&mut self) -> &mut Base {
+        &mut self.base
     }
 
+    fn end_if_orphaned(&self) -> Result<bool, Fault> {
+        self.base.end_if_orphaned(&self.shared())
+    }
+
+    fn end(&self, life: Life) {
+        self.base.end(&self.shared(), life);
+    }
+}
+
+impl Core {
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.member.fd()
+        self.base.member.fd()
     }
 
     pub(crate) fn name(&self) -> &Name {
@@ -223,14 +252,14 @@ impl Core {
 
     #[inline(always)]
     fn me(&self) -> Result<Owner, Fault> {
-        match self.member.owner() {
+        match self.base.member.owner() {
             Some(owner) => Ok(owner),
-            None => self.member.require(&self.shared()),
+            None => self.base.member.require(&self.shared()),
         }
     }
 
     fn lock<'a>(&self, shared: &'a Shared<'a>, me: Owner, wait: Wait) -> Result<Held<'a, Shared<'a>>, Fault> {
-        self.member.lock(shared, me, wait)
+        self.base.member.lock(shared, me, wait)
     }
 
     #[inline(always)]
@@ -272,67 +301,23 @@ impl Core {
         self.recover(me, wait)
     }
 
-    /// Whether a peer can run while this thread spins. One that is not confined to a CPU may run anywhere, and so may its
-    /// peers; one that is looks whether all others are confined to the same one.
     fn company(&self) -> bool {
-        let pinned = self.spin.pinned();
-        let shared = self.shared();
-        let high = shared.header.attach_high.load(Ordering::Relaxed) as usize;
-        pinned == 0 || shared.entries.iter().take(high).any(|entry| entry.may_run_beside(pinned))
+        self.base.member.company(&self.shared(), self.spin.pinned())
     }
 
     /// Tells the others which CPU this thread is confined to.
     fn pin(&self, me: Owner, cpu: u32) {
-        if let Some(entry) = self.shared().entries.get(me.index() as usize) {
-            entry.pin(cpu);
-        }
+        self.base.member.pin(&self.shared(), me, cpu);
     }
 
-    /// What a bounded sleep does when it ends, and a call that would have to wait before it does: see to the dead.
     fn recover(&self, me: Owner, wait: Wait) -> Result<(), Fault> {
-        self.end_if_orphaned()?;
-        self.member.recover(&self.shared(), me, wait)
-    }
-
-    /// L1, L2: ends the queue for everybody.
-    pub(crate) fn end(&self, life: Life) {
-        self.header().life.fetch_max(life as u32, Ordering::SeqCst);
-        fence_after_rmw();
-        self.header().receivers.signal_all();
-        self.header().senders.signal_all();
-    }
-
-    /// Ends an ephemeral queue whose creator is gone, and removes its name. Returns whether it is one.
-    pub(crate) fn end_if_orphaned(&self) -> Result<bool, Fault> {
-        // The creator's own description would be granted its byte again: it never tries.
-        if !self.ephemeral || self.is_creator() {
-            return Ok(false);
-        }
-        let _roster = process::roster();
-        if !bytelock::try_take(self.fd(), CREATOR_BYTE)? {
-            return Ok(false);
-        }
-        let removed = setup::remove_name(self.fd(), &self.path, self.member.facts());
-        self.end(Life::Unlinked);
-        bytelock::release(self.fd(), CREATOR_BYTE)?;
-        // We may not be allowed to remove it; the queue has ended all the same.
-        Ok(removed.is_ok() || self.life() == Life::Unlinked)
-    }
-
-    fn is_creator(&self) -> bool {
-        self.creator == Some(process::generation())
+        self.base.recover(&self.shared(), me, wait)
     }
 }
 
 impl Drop for Core {
     fn drop(&mut self) {
-        if self.is_creator() {
-            let _roster = process::roster();
-            // It may be gone by now; whoever looks after orphans tries again.
-            let _ = setup::remove_name(self.fd(), &self.path, self.member.facts());
-            self.end(Life::Unlinked);
-        }
-        self.member.detach(&self.shared());
+        self.base.leave(&self.shared());
     }
 }
 
@@ -386,7 +371,7 @@ impl Awaited for Waiting<'_> {
     }
 
     fn over(&self) -> Result<(), Fault> {
-        self.core.end_if_orphaned().map(|_| ())
+        self.core.base.end_if_orphaned(&self.core.shared()).map(|_| ())
     }
 
     fn blocked(&self) {

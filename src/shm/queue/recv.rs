@@ -85,7 +85,7 @@ impl Core {
         }
         if length > self.layout.inline {
             self.pass_on(more);
-            let untidy = Untidy(&self.member);
+            let untidy = Untidy(&self.base.member);
             let copied = self.copy(chosen, length, sink);
             std::mem::forget(untidy);
             self.finish(me, &[chosen])?;
@@ -118,7 +118,7 @@ impl Core {
         let more = slept && shared.header.desk.count.load(Ordering::Relaxed) != 0;
         drop(held);
         self.pass_on(more);
-        let untidy = Untidy(&self.member);
+        let untidy = Untidy(&self.base.member);
         let copied = taken.iter().try_for_each(|chosen| self.copy_to_batch(*chosen, batch));
         std::mem::forget(untidy);
         self.finish(me, &taken)?;
@@ -154,7 +154,7 @@ impl Core {
                 Ok(None) => break,
                 Err(fault) => {
                     if !taken.is_empty() {
-                        self.member.leave_untidy();
+                        self.base.member.leave_untidy();
                     }
                     return Err(fault);
                 }
@@ -172,7 +172,7 @@ impl Core {
             Ok(())
         });
         if finished.is_err() {
-            self.member.leave_untidy();
+            self.base.member.leave_untidy();
         }
         if self.life() != Life::Open {
             // Receivers that wait for the end wait for this.

@@ -9,7 +9,8 @@ use crate::raw::ledger::{Put, WINDOW, WINDOW_WIDE, level_page};
 use crate::raw::ring::{Claim, Slot};
 use crate::raw::word::{Meta, Owner};
 use crate::shm::fault::Fault;
-use crate::shm::layout::{CHUNK, Layout, Life};
+use crate::shm::layout::Life;
+use crate::shm::layout::queue::{CHUNK, Layout};
 use crate::shm::wait::wait_for;
 use crate::sync::{Ordering, fence_after_rmw};
 use crate::sys::file;
@@ -250,7 +251,7 @@ impl Core {
             Ok(())
         });
         if voided.is_err() {
-            self.member.leave_untidy();
+            self.base.member.leave_untidy();
         }
         self.header().senders.signal(1);
         if self.life() != Life::Open {

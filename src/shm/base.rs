@@ -1,0 +1,92 @@
+//! What every open object has, whatever its kind: its name, its participant, and its end.
+
+use super::fault::Fault;
+use super::layout::{CREATOR_BYTE, Identity, Life};
+use super::member::{Member, Object};
+use super::setup;
+use crate::name::Name;
+use crate::raw::word::Owner;
+use crate::sync::{Ordering, fence_after_rmw};
+use crate::sys::{bytelock, process};
+use std::path::PathBuf;
+
+/// See the module.
+pub(crate) struct Base {
+    pub name: Option<Name>,
+    /// Where the name is; `None` if the object has none, or was reached without it.
+    path: Option<PathBuf>,
+    pub created: u64,
+    pub ephemeral: bool,
+    /// The fork generation in which this handle created an ephemeral object.
+    creator: Option<u32>,
+    pub member: Member,
+}
+
+impl Base {
+    pub(crate) fn new(identity: &Identity, path: Option<PathBuf>, member: Member) -> Base {
+        let Identity { name, ephemeral, created, .. } = identity.clone();
+        Base { name, path, created, ephemeral, creator: None, member }
+    }
+
+    /// Says that this handle is the creator that the object goes with.
+    pub(crate) fn become_creator(&mut self) -> Result<(), Fault> {
+        bytelock::try_take(self.member.fd(), CREATOR_BYTE)?;
+        self.creator = Some(process::generation());
+        Ok(())
+    }
+
+    /// The name was taken: this object was never there, so dropping it must not touch the name.
+    pub(crate) fn give_up_creating(&mut self) {
+        self.creator = None;
+    }
+
+    fn is_creator(&self) -> bool {
+        self.creator == Some(process::generation())
+    }
+
+    /// L1, L2: ends the object for everybody.
+    pub(crate) fn end(&self, object: &impl Object, life: Life) {
+        object.life().fetch_max(life as u32, Ordering::SeqCst);
+        fence_after_rmw();
+        object.wake_all();
+    }
+
+    /// Ends an ephemeral object whose creator is gone, and removes its name. Returns whether it is one.
+    pub(crate) fn end_if_orphaned(&self, object: &impl Object) -> Result<bool, Fault> {
+        // The creator's own description would be granted its byte again: it never tries.
+        if !self.ephemeral || self.is_creator() {
+            return Ok(false);
+        }
+        let _roster = process::roster();
+        if !bytelock::try_take(self.member.fd(), CREATOR_BYTE)? {
+            return Ok(false);
+        }
+        let removed = self.remove_name();
+        self.end(object, Life::Unlinked);
+        bytelock::release(self.member.fd(), CREATOR_BYTE)?;
+        // We may not be allowed to remove it; the object has ended all the same.
+        Ok(removed || Life::from_word(object.life().load(Ordering::Relaxed)) == Life::Unlinked)
+    }
+
+    fn remove_name(&self) -> bool {
+        let remove = |path: &PathBuf| setup::remove_name(self.member.fd(), path, self.member.facts());
+        self.path.as_ref().is_some_and(|path| remove(path).is_ok())
+    }
+
+    /// What a bounded sleep does when it ends, and a call that would have to wait before it does: see to the dead.
+    pub(crate) fn recover(&self, object: &impl Object, me: Owner, wait: crate::deadline::Wait) -> Result<(), Fault> {
+        self.end_if_orphaned(object)?;
+        self.member.recover(object, me, wait)
+    }
+
+    /// The handle goes: an ephemeral object goes with its creator.
+    pub(crate) fn leave(&self, object: &impl Object) {
+        if self.is_creator() {
+            let _roster = process::roster();
+            // It may be gone by now; whoever looks after orphans tries again.
+            self.remove_name();
+            self.end(object, Life::Unlinked);
+        }
+        self.member.detach(object);
+    }
+}

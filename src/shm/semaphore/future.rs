@@ -1,0 +1,158 @@
+//! Waiting without blocking a thread: a place in the queue whose waiter is woken through the sentry.
+
+use super::acquire::{Place, settle};
+use super::{Core, Grant, Purpose};
+use crate::deadline::Wait;
+use crate::error::AcquireError;
+use crate::raw::permits::State;
+use crate::shm::fault::Fault;
+use crate::shm::layout::semaphore::RECORDS;
+use crate::sys::process;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+/// A place in the queue, held by a future.
+pub(crate) struct Request {
+    place: Place,
+    permits: u64,
+    generation: u32,
+}
+
+/// The wakers of futures that wait, each by the number of its record.
+pub(super) struct Futures(Mutex<Vec<(u32, Waker)>>);
+
+impl Futures {
+    pub(super) fn new() -> Futures {
+        Futures(Mutex::new(Vec::new()))
+    }
+
+    fn list(&self) -> MutexGuard<'_, Vec<(u32, Waker)>> {
+        // No foreign code runs while it is held but a waker's clone and drop; a panic there leaves the list whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn any(&self) -> bool {
+        !self.list().is_empty()
+    }
+
+    fn remember(&self, number: u32, waker: &Waker) {
+        let mut list = self.list();
+        match list.iter_mut().find(|(other, _)| *other == number) {
+            Some((_, known)) => known.clone_from(waker),
+            None => list.push((number, waker.clone())),
+        }
+    }
+
+    fn forget(&self, number: u32) {
+        self.list().retain(|(other, _)| *other != number);
+    }
+}
+
+impl Core {
+    /// Acquires at once, or takes a place in the queue, which is put into `request`.
+    pub(crate) fn begin(
+        self: &Arc<Core>,
+        permits: u64,
+        request: &mut Option<Request>,
+        waker: &Waker,
+    ) -> Poll<Result<Grant, AcquireError>> {
+        match self.begin_future(permits) {
+            Ok(Ok(grant)) => Poll::Ready(Ok(grant)),
+            Err(error) => Poll::Ready(Err(error)),
+            Ok(Err(place)) => {
+                let begun = request.insert(Request { place, permits, generation: process::generation() });
+                // The sentry may not know yet that it has to look twice a second.
+                let first = !self.sentry.futures.any();
+                self.sentry.futures.remember(place.number, waker);
+                match self.prepare_to_wait(first) {
+                    Ok(()) => self.poll(begun, waker),
+                    Err(fault) => {
+                        request.take().into_iter().for_each(|request| self.cancel(request));
+                        Poll::Ready(Err(fault.into()))
+                    }
+                }
+            }
+        }
+    }
+
+    fn prepare_to_wait(self: &Arc<Core>, first: bool) -> Result<(), Fault> {
+        let me = self.me()?;
+        self.start_sentry()?;
+        if first {
+            super::ring(self.fd());
+            self.recover(me, Wait::No)?;
+        }
+        Ok(())
+    }
+
+    /// A permit, or a place in the queue.
+    fn begin_future(&self, permits: u64) -> Result<Result<Grant, Place>, AcquireError> {
+        let me = self.me()?;
+        let (life, since) = (self.life(), process::unix_nanos_coarse());
+        self.locked(me, Wait::No, |shared, wakes| {
+            self.check(shared, permits, Purpose::Permit, life)?;
+            // A future moves between threads: its record is no thread's own.
+            let number = self.claim(shared, me)?.ok_or(AcquireError::Full { max: RECORDS })?;
+            if shared.take(number, permits, since)? {
+                return Ok(Ok(Grant::new(number, permits, true)));
+            }
+            shared.enqueue(number, permits, Purpose::Permit, true, since)?;
+            settle(shared, wakes)?;
+            Ok(Err(Place { number, pooled: true }))
+        })
+    }
+
+    /// Sees what has become of a place in the queue, and has `waker` woken when that changes.
+    pub(crate) fn poll(&self, request: &mut Request, waker: &Waker) -> Poll<Result<Grant, AcquireError>> {
+        if request.generation != process::generation() {
+            // The parent's place; there is none of this process's.
+            return Poll::Ready(Err(AcquireError::System(libc::ECHILD)));
+        }
+        // First the waker, then the look: what changes after the look finds the waker.
+        self.sentry.futures.remember(request.place.number, waker);
+        let outcome = self.record(request.place.number).and_then(|record| self.outcome(record, request.permits));
+        let result = match outcome {
+            Ok(None) => return Poll::Pending,
+            Ok(Some(())) => {
+                self.sentry.futures.forget(request.place.number);
+                Ok(Grant::new(request.place.number, request.permits, true))
+            }
+            Err(error) => {
+                self.cancel(Request { ..*request });
+                Err(error)
+            }
+        };
+        Poll::Ready(result)
+    }
+
+    /// Gives a place up, or the permit back that was granted there already.
+    pub(crate) fn cancel(&self, request: Request) {
+        if request.generation != process::generation() {
+            return;
+        }
+        self.sentry.futures.forget(request.place.number);
+        let Some(me) = self.base.member.owner() else { return };
+        let cancelled = self.locked::<(), Fault>(me, Wait::Forever, |shared, wakes| {
+            shared.give(request.place.number)?;
+            self.free_place(shared, request.place)?;
+            settle(shared, wakes)
+        });
+        if cancelled.is_err() {
+            self.base.member.leave_untidy();
+        }
+    }
+
+    /// Wakes the futures whose place says something new, and all when the semaphore has ended.
+    pub(super) fn wake_futures(&self) {
+        let waits = |number: &u32| {
+            let record = self.record(*number);
+            record.is_ok_and(|record| matches!(record.state(), State::Waiting(_)))
+        };
+        let ended = self.life() != crate::shm::layout::Life::Open || self.deadlocks.is_some();
+        let list = self.sentry.futures.list();
+        let news: Vec<Waker> =
+            list.iter().filter(|(number, _)| ended || !waits(number)).map(|(_, waker)| waker.clone()).collect();
+        drop(list);
+        news.into_iter().for_each(Waker::wake);
+    }
+}

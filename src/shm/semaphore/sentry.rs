@@ -1,0 +1,99 @@
+//! The sentry: a thread of a handle that waits. It sleeps until the kernel tells it that a participant has gone, and sees to
+//! what that one left; and it wakes the futures of this handle. It decides nothing that any caller could not decide.
+//!
+//! It is started when a call first has to sleep, and ends with the handle. A handle that never waits has none.
+
+use super::Core;
+use crate::deadline::Wait;
+use crate::raw::word::Owner;
+use crate::shm::fault::Fault;
+use crate::sync::AtomicU64;
+use crate::sys::{file, process, thread};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How often the sentry looks while it cannot be told, or while futures wait, whose wake may have died with its sender.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The kernel tells of a closed description before it gives its byte locks back, so the sentry looks again a little later.
+const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_micros(200), Duration::from_millis(5)];
+
+/// Whether there is one: the fork generation that started it + 1; 0 if none did.
+pub(super) struct Sentry {
+    started: AtomicU64,
+    pub(super) futures: super::future::Futures,
+}
+
+impl Sentry {
+    pub(super) fn new() -> Sentry {
+        Sentry { started: AtomicU64::new(0), futures: super::future::Futures::new() }
+    }
+
+    fn is_running(&self) -> bool {
+        self.started.load(Ordering::Acquire) == u64::from(process::generation()) + 1
+    }
+}
+
+impl Core {
+    /// Before a sleep: from the return of this call on, deaths are told of, and what died before has been seen to.
+    pub(super) fn watch_out(self: &Arc<Core>, me: Owner, wait: Wait) -> Result<(), Fault> {
+        if self.sentry.is_running() {
+            return Ok(());
+        }
+        // Without one, deaths are noticed at the end of each bounded sleep.
+        let _ = self.start_sentry();
+        self.recover(me, wait)
+    }
+
+    /// Starts the sentry, if there is none.
+    pub(super) fn start_sentry(self: &Arc<Core>) -> Result<(), Fault> {
+        let (before, generation) = (self.sentry.started.load(Ordering::Relaxed), u64::from(process::generation()) + 1);
+        if before == generation {
+            return Ok(());
+        }
+        // Watching begins here, not in the thread: what happens from now on is not missed.
+        let watch = file::watch(self.fd()).ok();
+        if self.sentry.started.compare_exchange(before, generation, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return Ok(());
+        }
+        let core = Arc::downgrade(self);
+        thread::spawn_quiet("chappe-sentry", move || keep_watch(&core, watch)).map_err(|error| {
+            self.sentry.started.store(0, Ordering::Release);
+            Fault::from(error)
+        })
+    }
+
+    /// The handle goes, and the sentry with it: it wakes, and finds nobody.
+    pub(super) fn dismiss_sentry(&self) {
+        if self.sentry.is_running() {
+            super::ring(self.fd());
+        }
+    }
+
+    /// What the sentry does when it is told of something.
+    fn look_around(&self) {
+        // A process that has forked has no sentry in the child, so this is the process that attached.
+        let Some(me) = self.base.member.owner() else { return };
+        self.wake_futures();
+        for pause in PAUSES {
+            std::thread::sleep(pause);
+            if self.base.member.anyone_dead(&self.shared(), me).unwrap_or(true) {
+                // A stopped lock holder, or damage: whoever waits finds out by itself.
+                let _ = self.recover(me, Wait::No);
+                return self.wake_futures();
+            }
+        }
+    }
+}
+
+fn keep_watch(core: &Weak<Core>, watch: Option<OwnedFd>) {
+    loop {
+        let waiting = core.upgrade().is_some_and(|core| core.sentry.futures.any());
+        let timeout = (watch.is_none() || waiting).then_some(LOOK_EVERY);
+        file::await_news(watch.as_ref().map(OwnedFd::as_fd), timeout);
+        let Some(core) = core.upgrade() else { return };
+        core.look_around();
+    }
+}
