@@ -8,7 +8,7 @@ use super::event::Event;
 use super::lock::Lock;
 use super::word::Owner;
 use super::{Corrupt, Shared, at, unlisted};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use std::mem::offset_of;
 
 const COUNT_BITS: u32 = 50;
@@ -41,6 +41,10 @@ impl Count {
     #[inline(always)]
     fn has(self, permits: u64) -> bool {
         self.0 & COUNT_MASK >= BIAS as u64 + permits
+    }
+
+    fn frozen(self) -> bool {
+        self.0 & FROZEN != 0
     }
 
     #[inline(always)]
@@ -95,10 +99,67 @@ impl Available {
     }
 
     /// Partners: other exchanges of this word. Acquire: what those who released before did is visible; Release: what the caller
-    /// did is, and its mark (see [`Permits::take_fast`]) is seen by whoever freezes the word later.
+    /// did is, and what its record says is seen by whoever freezes the word later.
     #[inline(always)]
     fn exchange(&self, from: Count, to: Count) -> Result<(), Count> {
         self.0.compare_exchange_weak(from.0, to.0, Ordering::AcqRel, Ordering::Relaxed).map(drop).map_err(Count)
+    }
+
+    /// A1 to A3: takes permits without the lock, into a record that only the caller takes into and that is free. The record says
+    /// *held* before the count is changed. So a recount that comes after the exchange counts it, and one that comes before makes
+    /// the exchange fail, by the epoch: the count is never too high. It is too low if a recount counted a record whose exchange
+    /// then failed, which [`Fast::Overtaken`] tells.
+    #[inline(always)]
+    pub(crate) fn take(&self, record: &Record, permits: u64, since: impl FnOnce() -> u64) -> Fast {
+        if !record.is_free() {
+            return Fast::Slow;
+        }
+        let first = self.load();
+        if first.slow() || !first.has(permits) {
+            return Fast::Slow;
+        }
+        record.since.store(since(), Ordering::Relaxed);
+        // Ordered before the exchange by its Release half. Partner: F1.
+        record.state.store(State::Held(permits).raw(), Ordering::Relaxed);
+        let mut seen = first;
+        while let Err(now) = self.exchange(seen, seen.less(permits)) {
+            if now.slow() || !now.has(permits) || !now.same_epoch(first) {
+                return self.withdraw(record, first);
+            }
+            seen = now;
+        }
+        Fast::Done
+    }
+
+    /// A2 failed: the record is free again. Has a recount seen it meanwhile?
+    #[cold]
+    fn withdraw(&self, record: &Record, first: Count) -> Fast {
+        record.set(State::Free);
+        // Partner: F1. Either the recount that comes next sees the record free, or its flag, or its epoch, is seen here.
+        fence(Ordering::SeqCst);
+        let now = self.load();
+        if now.frozen() || !now.same_epoch(first) { Fast::Overtaken } else { Fast::Slow }
+    }
+
+    /// B1 to B3: gives back without the lock. The record is free before the count is changed: a recount that comes after the
+    /// exchange, or before it, counts it as given back, and one before makes the exchange fail. `Slow`: nothing was done.
+    #[inline(always)]
+    pub(crate) fn give(&self, record: &Record, permits: u64) -> Fast {
+        let first = self.load();
+        if first.slow() {
+            return Fast::Slow;
+        }
+        // Ordered before the exchange by its Release half. Partner: F1.
+        record.set(State::Free);
+        let mut seen = first;
+        while let Err(now) = self.exchange(seen, seen.more(permits)) {
+            if now.slow() || !now.same_epoch(first) {
+                // Whether the permits have been put back is known to nobody: they are counted anew.
+                return Fast::Overtaken;
+            }
+            seen = now;
+        }
+        Fast::Done
     }
 
     /// Changes the count, whatever else happens to the word meanwhile.
@@ -121,16 +182,8 @@ impl Available {
 pub(crate) enum State {
     /// Nothing.
     Free,
-    /// Its owner is about to take permits off the count, or has.
-    Trying,
-    /// A recount came in between: if the owner had taken permits off the count, they have been put back.
-    Aborted,
-    /// Holds so many permits.
+    /// Holds so many permits, or is about to: see [`Available::take`].
     Held(u64),
-    /// Its owner is about to put so many permits back on the count, or has.
-    Releasing(u64),
-    /// A recount came in between: they have been put back.
-    Released,
     /// Waits for so many permits.
     Waiting(u64),
     /// Waits for so many signals: never rejected.
@@ -147,26 +200,18 @@ const STATE_SHIFT: u32 = 60;
 const PERMITS_MASK: u64 = (1 << 56) - 1;
 
 impl State {
-    const TRYING: u64 = 1 << STATE_SHIFT;
-    const ABORTED: u64 = 2 << STATE_SHIFT;
-    const HELD: u64 = 3 << STATE_SHIFT;
-    const RELEASING: u64 = 4 << STATE_SHIFT;
-    const RELEASED: u64 = 5 << STATE_SHIFT;
-    const WAITING: u64 = 6 << STATE_SHIFT;
-    const WANTING: u64 = 7 << STATE_SHIFT;
-    const REJECTED: u64 = 8 << STATE_SHIFT;
-    const IDLING: u64 = 9 << STATE_SHIFT;
-    const IDLE: u64 = 10 << STATE_SHIFT;
+    const HELD: u64 = 1 << STATE_SHIFT;
+    const WAITING: u64 = 2 << STATE_SHIFT;
+    const WANTING: u64 = 3 << STATE_SHIFT;
+    const REJECTED: u64 = 4 << STATE_SHIFT;
+    const IDLING: u64 = 5 << STATE_SHIFT;
+    const IDLE: u64 = 6 << STATE_SHIFT;
 
     #[inline(always)]
     pub(crate) fn raw(self) -> u64 {
         match self {
             State::Free => 0,
-            State::Trying => State::TRYING,
-            State::Aborted => State::ABORTED,
             State::Held(permits) => State::HELD | permits,
-            State::Releasing(permits) => State::RELEASING | permits,
-            State::Released => State::RELEASED,
             State::Waiting(permits) => State::WAITING | permits,
             State::Wanting(permits) => State::WANTING | permits,
             State::Rejected => State::REJECTED,
@@ -179,11 +224,7 @@ impl State {
     pub(crate) fn from_raw(raw: u64) -> State {
         let permits = raw & PERMITS_MASK;
         match raw & !PERMITS_MASK {
-            State::TRYING => State::Trying,
-            State::ABORTED => State::Aborted,
             State::HELD => State::Held(permits),
-            State::RELEASING => State::Releasing(permits),
-            State::RELEASED => State::Released,
             State::WAITING => State::Waiting(permits),
             State::WANTING => State::Wanting(permits),
             State::REJECTED => State::Rejected,
@@ -236,7 +277,7 @@ impl Record {
         }
     }
 
-    /// Partner: the exchange that granted, in [`Permits::settle`], and the releases of other threads.
+    /// Partner: the exchange that granted, in [`Permits::settle`].
     #[inline(always)]
     pub(crate) fn state(&self) -> State {
         State::from_raw(self.state.load(Ordering::Acquire))
@@ -247,14 +288,17 @@ impl Record {
         self.state.load(Ordering::Acquire) == 0
     }
 
-    #[inline(always)]
-    fn set(&self, state: State) {
-        self.state.store(state.raw(), Ordering::Release);
+    /// How many permits it holds.
+    fn held(&self) -> u64 {
+        match self.state() {
+            State::Held(permits) => permits,
+            _ => 0,
+        }
     }
 
     #[inline(always)]
-    fn change(&self, from: State, to: State) -> bool {
-        self.state.compare_exchange(from.raw(), to.raw(), Ordering::AcqRel, Ordering::Acquire).is_ok()
+    fn set(&self, state: State) {
+        self.state.store(state.raw(), Ordering::Release);
     }
 
     /// Who may use it.
@@ -346,6 +390,17 @@ pub(crate) struct Totals {
 // SAFETY: repr(C), atomics only, no padding.
 unsafe impl Shared for Totals {}
 
+/// What became of a step without the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fast {
+    /// It is done.
+    Done,
+    /// It is not done, and must be with the lock.
+    Slow,
+    /// It was overtaken: the record is free, the count may be too low, and must be [counted anew](Permits::recount).
+    Overtaken,
+}
+
 /// What one waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -378,61 +433,6 @@ impl<'a> Permits<'a> {
     /// Whether the fast path is closed. A hint.
     pub(crate) fn queued(&self) -> bool {
         self.available.load().slow()
-    }
-
-    /// A1 to A4: takes permits without the lock, into a record that only the caller uses and that is free. False if that cannot
-    /// be; the record is free then.
-    #[inline(always)]
-    pub(crate) fn take_fast(&self, record: &Record, permits: u64, since: impl FnOnce() -> u64) -> bool {
-        if !record.is_free() {
-            return false;
-        }
-        let first = self.available.load();
-        if first.slow() || !first.has(permits) {
-            return false;
-        }
-        // A2: ordered before the exchange by its Release half; partner: F1, after which a recount sees this mark or a later
-        // state if the exchange came before, and the exchange fails if it comes after.
-        record.state.store(State::TRYING, Ordering::Relaxed);
-        record.since.store(since(), Ordering::Relaxed);
-        let mut seen = first;
-        while let Err(now) = self.available.exchange(seen, seen.less(permits)) {
-            // A recount since the mark may have counted without it: only a count of the same epoch is ours to take from.
-            if now.slow() || !now.has(permits) || !now.same_epoch(first) {
-                record.set(State::Free);
-                return false;
-            }
-            seen = now;
-        }
-        if record.change(State::Trying, State::Held(permits)) {
-            return true;
-        }
-        // Aborted by a recount that came after the exchange, and put back what it took.
-        record.set(State::Free);
-        false
-    }
-
-    /// B1 to B4: gives back without the lock. False if it must be done with it; the record holds the permits still then.
-    #[inline(always)]
-    pub(crate) fn give_fast(&self, record: &Record, permits: u64) -> bool {
-        let first = self.available.load();
-        if first.slow() {
-            return false;
-        }
-        record.set(State::Releasing(permits));
-        let mut seen = first;
-        while let Err(now) = self.available.exchange(seen, seen.more(permits)) {
-            if now.slow() || !now.same_epoch(first) {
-                // Withdrawn, unless a recount has put them back already.
-                if record.change(State::Releasing(permits), State::Held(permits)) {
-                    return false;
-                }
-                break;
-            }
-            seen = now;
-        }
-        record.set(State::Free);
-        true
     }
 
     /// The record with this number.
@@ -581,7 +581,7 @@ impl<'a> Permits<'a> {
     pub(crate) fn give(&self, number: u32) -> Result<(), Corrupt> {
         let record = self.record(number)?;
         match record.state() {
-            State::Held(permits) | State::Releasing(permits) => {
+            State::Held(permits) => {
                 record.set(State::Free);
                 self.available.add(permits as i64);
             }
@@ -704,12 +704,13 @@ impl<'a> Permits<'a> {
         }
     }
 
-    /// F1 to F3, under the lock: counts anew what is free. Whoever is in the middle of a fast step finds out by its own record what
-    /// became of it.
+    /// F1 to F3, under the lock: counts anew what is free. It waits for nobody: whoever is in the middle of a fast step finds
+    /// that it was overtaken.
     pub(crate) fn recount(&self) {
-        // F1. Partner: the exchanges of the fast path, see `take_fast`.
-        self.available.0.fetch_or(FROZEN, Ordering::AcqRel);
-        let held = self.used().iter().fold(0i64, |sum, record| sum.saturating_add(count_one(record) as i64));
+        // F1. Partners: the exchanges of the fast path, whose records are seen below if they came before; and `withdraw`.
+        self.available.0.fetch_or(FROZEN, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        let held = self.used().iter().fold(0i64, |sum, record| sum.saturating_add(record.held() as i64));
         let permits = self.desk.permits.load(Ordering::Relaxed) as i64;
         let slow = !self.nobody_waits();
         // F3. SeqCst: see `stay_slow_after_the_end`. Only the end's flag can have been set meanwhile.
@@ -766,22 +767,5 @@ impl<'a> Permits<'a> {
         }
         self.recount();
         Ok(came_back)
-    }
-}
-
-/// F2: what a record holds, once its owner cannot be in the middle of a fast step that counts.
-fn count_one(record: &Record) -> u64 {
-    loop {
-        let state = record.state();
-        let settled = match state {
-            State::Held(permits) => return permits,
-            State::Trying => State::Aborted,
-            State::Releasing(_) => State::Released,
-            _ => return 0,
-        };
-        // The owner can go on only twice from here: the word is frozen, so it soon stands still.
-        if record.change(state, settled) {
-            return 0;
-        }
     }
 }

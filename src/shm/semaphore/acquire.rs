@@ -3,7 +3,7 @@
 use super::{Core, Grant, Wakes};
 use crate::deadline::Wait;
 use crate::error::AcquireError;
-use crate::raw::permits::{Permits, Purpose, Record, State};
+use crate::raw::permits::{Fast, Permits, Purpose, Record, State};
 use crate::raw::word::Owner;
 use crate::shm::fault::Fault;
 use crate::shm::layout::Life;
@@ -33,14 +33,33 @@ enum Begun {
 }
 
 impl Core {
-    /// A1 to A4: acquires permits without the lock, if they are free and nobody waits.
+    /// A1 to A3: acquires permits without the lock, if they are free and nobody waits.
     #[inline]
     pub(crate) fn acquire_fast(&self, permits: u64) -> Option<Grant> {
         let number = self.own_record()?;
-        let shared = self.shared();
-        let record = shared.permits.records.get(number as usize)?;
-        let taken = shared.permits.take_fast(record, permits, process::unix_nanos_coarse);
-        taken.then(|| Grant::new(number, permits, false))
+        let record = self.records().get(number as usize)?;
+        match self.header().available.take(record, permits, process::unix_nanos_coarse) {
+            Fast::Done => Some(Grant::new(number, permits, false)),
+            Fast::Slow => None,
+            Fast::Overtaken => {
+                self.count_anew();
+                None
+            }
+        }
+    }
+
+    /// After a fast step that a recount has overtaken.
+    #[cold]
+    pub(super) fn count_anew(&self) {
+        let Some(me) = self.base.member.owner() else { return };
+        let counted = self.locked::<(), Fault>(me, Wait::Forever, |permits, wakes| {
+            permits.recount();
+            settle(permits, wakes)
+        });
+        if counted.is_err() {
+            // Damaged words, or the system refused: whoever recovers this participant, when it has gone, counts anew.
+            self.base.member.leave_untidy();
+        }
     }
 
     /// Acquires, waiting if need be.
@@ -191,7 +210,7 @@ impl Core {
     }
 
     pub(super) fn record(&self, number: u32) -> Result<&Record, AcquireError> {
-        self.region.slice(&self.areas.records).get(number as usize).ok_or(AcquireError::Corrupt)
+        self.records().get(number as usize).ok_or(AcquireError::Corrupt)
     }
 
     /// What a record says to the one that waits; `None`: to wait on.

@@ -78,7 +78,7 @@ fn process(shared: &Shared<'_>, record: &Record) -> Option<(Participant, bool)> 
 
 fn holders(shared: &Shared<'_>) -> Vec<Holder> {
     let holder = |record: &Record| {
-        let (State::Held(permits) | State::Releasing(permits)) = record.state() else { return None };
+        let State::Held(permits) = record.state() else { return None };
         let (process, command) = process(shared, record)?;
         Some(Holder { process, command, permits, label: text(record), since_unix_nanos: record.since() })
     };

@@ -280,12 +280,16 @@ impl Core {
     }
 
     #[inline(always)]
+    fn records(&self) -> &[Record] {
+        self.region.slice(&self.areas.records)
+    }
+
     fn shared(&self) -> Shared<'_> {
         let header = self.header();
         let permits = Permits {
             desk: &header.desk,
             available: &header.available,
-            records: self.region.slice(&self.areas.records),
+            records: self.records(),
             fresh: &header.fresh,
             life: &header.life,
         };

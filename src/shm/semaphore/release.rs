@@ -4,28 +4,29 @@ use super::acquire::settle;
 use super::{Core, Grant, NOTHING, Wakes, padded};
 use crate::deadline::Wait;
 use crate::error::AccessError;
-use crate::raw::permits::{Permits, State};
+use crate::raw::permits::{Fast, Permits, State};
 use crate::raw::word::Owner;
 use crate::shm::fault::Fault;
 use crate::sys::process;
 use std::sync::atomic::Ordering;
 
 impl Core {
-    /// B1 to B4: gives a permit back. In a fork child of the process that acquired it, it is not held and nothing is done.
+    /// B1 to B3: gives a permit back. In a fork child of the process that acquired it, it is not held and nothing is done.
     #[inline]
     pub(crate) fn release(&self, grant: &mut Grant) {
         if grant.generation != process::generation() || grant.number == NOTHING {
             return;
         }
-        let records = self.region.slice(&self.areas.records);
-        if !grant.pooled
-            && !*grant.labelled.get_mut()
-            && let Some(record) = records.get(grant.number as usize)
-            && self.shared().permits.give_fast(record, grant.permits)
-        {
-            return;
+        let fast = !grant.pooled && !*grant.labelled.get_mut();
+        let given = match self.records().get(grant.number as usize).filter(|_| fast) {
+            Some(record) => self.header().available.give(record, grant.permits),
+            None => Fast::Slow,
+        };
+        match given {
+            Fast::Done => {}
+            Fast::Slow => self.release_slowly(grant),
+            Fast::Overtaken => self.count_anew(),
         }
-        self.release_slowly(grant);
     }
 
     #[cold]
@@ -100,9 +101,8 @@ impl Core {
 
     /// Says what a permit is for.
     pub(crate) fn set_label(&self, grant: &Grant, text: &str) {
-        let records = self.region.slice(&self.areas.records);
         if grant.generation == process::generation()
-            && let Some(record) = records.get(grant.number as usize)
+            && let Some(record) = self.records().get(grant.number as usize)
         {
             grant.labelled.store(true, Ordering::Relaxed);
             record.set_label(&padded(text));
