@@ -271,6 +271,7 @@ mod region;
 mod shm;
 
 mod inspect;
+pub mod posix;
 mod queue;
 mod semaphore;
 

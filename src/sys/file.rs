@@ -112,9 +112,14 @@ pub(crate) fn give_back(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result
 
 /// Reads the first bytes of the file, as many as there are and fit.
 pub(crate) fn read_start(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    read_at(fd, 0, buffer)
+}
+
+/// Reads the bytes of the file from `offset` on, as many as there are and fit.
+pub(crate) fn read_at(fd: BorrowedFd<'_>, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
-        match rustix::io::pread(fd, &mut buffer[filled..], filled as u64) {
+        match rustix::io::pread(fd, &mut buffer[filled..], offset + filled as u64) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(Errno::INTR) => {}

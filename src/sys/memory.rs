@@ -1,12 +1,12 @@
-//! A shared mapping of a file. It knows its address and length, and nothing of what lies in it.
+//! A shared mapping of a file, or of no file. It knows its address and length, and nothing of what lies in it.
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use std::ffi::c_void;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 
-/// `len` bytes of a file, mapped readable, writable and shared from its beginning until this value is dropped.
+/// `len` bytes of a file (or of none), mapped readable, writable and shared until this value is dropped.
 pub(crate) struct Mapping {
     /// Invariant M1: `address` is the start of a mapping of `len` bytes, readable and writable, that lasts as long as this
     /// value and is never moved.
@@ -22,9 +22,26 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps the first `len` bytes of `fd`. Pages are not reserved by this.
     pub(crate) fn new(fd: BorrowedFd<'_>, len: usize) -> io::Result<Mapping> {
+        Mapping::window(fd, 0, len)
+    }
+
+    /// Maps `len` bytes of `fd` from `start` on, which has to be a multiple of the page size.
+    pub(crate) fn window(fd: BorrowedFd<'_>, start: u64, len: usize) -> io::Result<Mapping> {
         let (prot, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::NORESERVE);
         // SAFETY: a null hint lets the kernel choose a free range, so no existing memory is replaced.
-        let address = unsafe { mmap(std::ptr::null_mut(), len, prot, flags, fd, 0)? };
+        let address = unsafe { mmap(std::ptr::null_mut(), len, prot, flags, fd, start)? };
+        Mapping::made(address, len)
+    }
+
+    /// `len` bytes of no file, zero at first, shared with fork children.
+    pub(crate) fn anonymous(len: usize) -> io::Result<Mapping> {
+        let prot = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: as above.
+        let address = unsafe { mmap_anonymous(std::ptr::null_mut(), len, prot, MapFlags::SHARED)? };
+        Mapping::made(address, len)
+    }
+
+    fn made(address: *mut c_void, len: usize) -> io::Result<Mapping> {
         let address = NonNull::new(address.cast::<u8>()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
         Ok(Mapping { address, len })
     }

@@ -6,3 +6,4 @@ pub(crate) mod futex;
 pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod thread;
+pub(crate) mod semaphore;
