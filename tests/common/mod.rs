@@ -177,10 +177,15 @@ impl Worker {
         let mut command = Command::new(std::env::current_exe().expect("this binary's path"));
         command.args(["role", "--exact", "--nocapture", "--test-threads=1"]);
         command.env(ROLE, part).env(ARGUMENTS, arguments.join("\n")).envs(variables.iter().copied());
+        Worker::run(command, part)
+    }
+
+    /// Starts another program, which plays its part by the same rules: what it says begins with `@`.
+    pub fn run(mut command: Command, part: &str) -> Worker {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         // SAFETY: the closure runs between fork and exec and makes one system call, which is async-signal-safe.
         unsafe { command.pre_exec(die_with_the_test) };
-        let mut child = command.spawn().expect("this binary starts again");
+        let mut child = command.spawn().expect("the program starts");
         let (commands, answers) = (child.stdin.take(), child.stdout.take().expect("stdout is a pipe"));
         Worker { child, commands, answers, heard: Vec::new(), part: part.to_owned() }
     }
@@ -205,6 +210,13 @@ impl Worker {
         }
         let status = self.ended();
         panic!("{} ended ({status}) instead of answering", self.part)
+    }
+
+    /// A line for it, and the line that it says to that.
+    #[track_caller]
+    pub fn ask(&mut self, line: impl std::fmt::Display) -> String {
+        self.tell(line);
+        self.answer()
     }
 
     /// The next line must be this one.
