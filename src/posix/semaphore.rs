@@ -142,7 +142,7 @@ impl SemaphoreOptions {
 /// # What a POSIX semaphore cannot do
 /// **It has no owner.** It is a number, and nobody can see who took from it. If a process is killed between `wait` and
 /// `post`, what it took is gone for good: the others wait for ever, or work with one fewer, until somebody posts in its
-/// place, which nobody can know to be right. A `chappe::Semaphore` knows its holders and takes back what the dead ones
+/// place, which nobody can know to be right. A [`Semaphore`](crate::Semaphore) knows its holders and takes back what the dead ones
 /// held; use that where all programs are yours. Nor can a POSIX semaphore be closed to wake everybody, or give several at
 /// once.
 ///

@@ -5,5 +5,5 @@ pub(crate) mod file;
 pub(crate) mod futex;
 pub(crate) mod memory;
 pub(crate) mod process;
-pub(crate) mod thread;
 pub(crate) mod semaphore;
+pub(crate) mod thread;
