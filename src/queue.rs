@@ -163,6 +163,7 @@ impl QueueOptions {
             mode: self.mode,
             umask: self.umask,
             ephemeral: self.ephemeral,
+            strict: false,
         };
         let wanted = Wanted { capacity: self.capacity, message_size: self.message_size };
         Ok(Queue { core: setup::set_up(&setup, &wanted)? })

@@ -45,6 +45,8 @@ pub struct SemaphoreOptions {
     umask: bool,
     any_existing: bool,
     ephemeral: bool,
+    strict: bool,
+    keeper: bool,
     dir: Option<PathBuf>,
     label: String,
     fail_on_deadlock: bool,
@@ -58,6 +60,8 @@ impl Default for SemaphoreOptions {
             umask: false,
             any_existing: false,
             ephemeral: false,
+            strict: false,
+            keeper: true,
             dir: None,
             label: String::new(),
             fail_on_deadlock: false,
@@ -100,6 +104,23 @@ impl SemaphoreOptions {
     /// A semaphore that is created goes with its creator, as [`QueueOptions::ephemeral`](crate::QueueOptions::ephemeral) says.
     pub fn ephemeral(&mut self, yes: bool) -> &mut SemaphoreOptions {
         self.ephemeral = yes;
+        self
+    }
+
+    /// Whether permits of a semaphore that is created come back only when nothing is left of a holder that died: not even a system
+    /// call that it was in (a long `write`, say). Off by default: they come back as soon as the holder executes nothing more,
+    /// within about 0.1 ms; its memory, which may take long to be taken down, is not waited for. To be switched on where the
+    /// semaphore guards what system calls change.
+    pub fn strict(&mut self, yes: bool) -> &mut SemaphoreOptions {
+        self.strict = yes;
+        self
+    }
+
+    /// Whether this handle has a *keeper*, a thread that is started by its first acquisition and sleeps as long as the handle is
+    /// there: by its end the kernel tells of the end of the process at once. On by default. Without one, the process's permits
+    /// come back when its descriptors are closed, which the kernel does after it has taken the process's memory down.
+    pub fn keeper(&mut self, yes: bool) -> &mut SemaphoreOptions {
+        self.keeper = yes;
         self
     }
 
@@ -215,6 +236,7 @@ impl SemaphoreOptions {
             mode: self.mode,
             umask: self.umask,
             ephemeral: self.ephemeral,
+            strict: self.strict,
         }
     }
 
@@ -234,6 +256,9 @@ impl SemaphoreOptions {
             high: LABEL_BYTES_MAX as u64,
             value: length as u64,
         })?;
+        if !self.keeper {
+            core.keep_not();
+        }
         if self.fail_on_deadlock {
             core.fail_on_deadlock(self.directory());
         }

@@ -4,6 +4,7 @@
 //! No algorithm is here.
 
 pub(crate) use crate::sys::futex;
+pub(crate) use crate::sys::keeper;
 pub(crate) use crate::sys::memory::prefetch_write;
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 

@@ -51,6 +51,16 @@ impl Event {
         futex::wait(&self.0, announced.0, timeout)
     }
 
+    /// As [`sleep`](Event::sleep), and no longer than each of the `watched` words has the value beside it.
+    pub(crate) fn sleep_watching(
+        &self,
+        announced: Announced,
+        watched: &[(&AtomicU32, u32)],
+        timeout: Duration,
+    ) -> futex::Slept {
+        futex::wait_watching(&self.0, announced.0, watched, timeout)
+    }
+
     /// Wakes up to `news` sleepers if there may be any. The caller has just published by an atomic read-modify-write.
     #[inline(always)]
     pub(crate) fn signal(&self, news: u32) {

@@ -2,12 +2,15 @@
 
 use super::Shared;
 use crate::stat::Participant;
+use crate::sync::keeper;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// No slot word names this index.
 const FREE: u32 = 0;
 /// Some slot word may name this index.
 const IN_USE: u32 = 1;
+/// No slot word names this index, and its process is ending, but its byte is not free yet.
+const ENDING: u32 = 2;
 
 /// See the module.
 #[repr(C)]
@@ -20,7 +23,9 @@ pub(crate) struct Entry {
     pinned: AtomicU32,
     /// 1: a command that took the place of the process which attached.
     command_runs: AtomicU32,
-    spare: [AtomicU32; 4],
+    /// A word that the kernel marks when the process ends, if it has a [keeper](crate::sys::keeper); else 0.
+    pub keeper: AtomicU32,
+    spare: [AtomicU32; 3],
 }
 
 // SAFETY: repr(C), atomics only, and no padding (asserted by the layout).
@@ -44,12 +49,28 @@ impl Entry {
     pub(crate) fn occupy(&self) -> bool {
         self.pinned.store(0, Ordering::Relaxed);
         self.command_runs.store(0, Ordering::Relaxed);
+        self.keeper.store(0, Ordering::Relaxed);
         self.state.swap(IN_USE, Ordering::SeqCst) != FREE
     }
 
     /// Marks it free: every word that named it has been put in order. The caller holds its byte.
     pub(crate) fn vacate(&self) {
         self.state.store(FREE, Ordering::Release);
+    }
+
+    /// Marks it as put in order on the kernel's word that its process is ending; its byte is still to come.
+    pub(crate) fn end(&self) {
+        self.state.store(ENDING, Ordering::Release);
+    }
+
+    /// Whether [`end`](Entry::end) was called.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.state.load(Ordering::Acquire) == ENDING
+    }
+
+    /// Whether the kernel has said that its process is ending, and nobody has acted on it.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.state.load(Ordering::Acquire) == IN_USE && keeper::is_marked(self.keeper.load(Ordering::Acquire))
     }
 
     /// Says which CPU this participant is confined to, + 1; 0 for none.

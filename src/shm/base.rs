@@ -17,6 +17,7 @@ pub(crate) struct Base {
     path: Option<PathBuf>,
     pub created: u64,
     pub ephemeral: bool,
+    pub strict: bool,
     /// The fork generation in which this handle created an ephemeral object.
     creator: Option<u32>,
     pub member: Member,
@@ -24,8 +25,8 @@ pub(crate) struct Base {
 
 impl Base {
     pub(crate) fn new(identity: &Identity, path: Option<PathBuf>, member: Member) -> Base {
-        let Identity { name, ephemeral, created, .. } = identity.clone();
-        Base { name, path, created, ephemeral, creator: None, member }
+        let Identity { name, ephemeral, strict, created, .. } = identity.clone();
+        Base { name, path, created, ephemeral, strict, creator: None, member }
     }
 
     /// Says that this handle is the creator that the object goes with.

@@ -12,7 +12,7 @@ use crate::raw::word::Owner;
 use crate::stat::Participant;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, pause};
 use crate::sys::file::{self, Facts};
-use crate::sys::{bytelock, process};
+use crate::sys::{bytelock, keeper, process};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
@@ -41,6 +41,15 @@ pub(crate) trait Object {
     fn recover(&self, owner: Owner) -> Result<(), Corrupt>;
     /// Wakes every sleeper, for a wake may have died.
     fn wake_all(&self);
+}
+
+/// Why one may act for an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Right {
+    /// One holds its byte.
+    Byte,
+    /// The kernel has marked its keeper's word, and a barrier was passed since. Only the holder of the object's lock acts on it.
+    Mark,
 }
 
 /// See the module.
@@ -205,17 +214,34 @@ impl Member {
     /// Takes the lock from `holder` if its byte is to be had, that is, if it is dead; then nothing cached can be trusted.
     fn steal<'a, O: Object>(&self, object: &'a O, holder: Owner, me: Owner) -> Result<Option<Held<'a, O>>, Fault> {
         let roster = process::roster();
-        if !bytelock::try_take(self.fd(), holder.index())? {
-            return Ok(None);
-        }
+        let Some(entry) = object.entries().get(holder.index() as usize) else { return Err(Fault::Corrupt) };
+        let Some(right) = self.right_over(entry, holder.index())? else { return Ok(None) };
         let held = object.lock().steal(holder, me).then(|| Held { object, repaired: true });
         let repaired = match &held {
             Some(_) => object.rebuild().map_err(Fault::from).and_then(|()| self.recover_others(object, me).map(|_| ())),
             None => Ok(()),
         };
-        bytelock::release(self.fd(), holder.index())?;
+        self.give_right_back(right, holder.index())?;
         drop(roster);
         repaired.map(|()| held)
+    }
+
+    /// The right to act for an index other than one's own, if its participant is dead, or is ending and will never store
+    /// again. The roster is held; the caller then holds the object's lock, or takes it from that participant.
+    fn right_over(&self, entry: &Entry, index: u32) -> Result<Option<Right>, Fault> {
+        if bytelock::try_take(self.fd(), index)? {
+            return Ok(Some(Right::Byte));
+        }
+        // The kernel marks the word when the keeper ends, which it does by a SIGKILL of the whole process (or its like): every
+        // thread has it pending by then. After the barrier each has come to a point at which it takes effect.
+        Ok((entry.is_marked() && keeper::barrier().is_ok()).then_some(Right::Mark))
+    }
+
+    fn give_right_back(&self, right: Right, index: u32) -> Result<(), Fault> {
+        match right {
+            Right::Byte => Ok(bytelock::release(self.fd(), index)?),
+            Right::Mark => Ok(()),
+        }
     }
 
     /// Puts in order what dead participants left. Wakes everybody if there was one.
@@ -232,15 +258,20 @@ impl Member {
         let mut dead = 0;
         let high = object.attach_high().load(Ordering::Acquire).min(Owner::INDEX_MAX + 1);
         for (index, entry) in (0..high).zip(object.entries()) {
-            if index == me.index() || !entry.in_use() || !bytelock::try_take(self.fd(), index)? {
+            if index == me.index() || !entry.in_use() {
                 continue;
             }
-            let recovered = object.recover(Owner::of_index(index));
-            if recovered.is_ok() {
-                entry.vacate();
-                dead += 1;
+            let Some(right) = self.right_over(entry, index)? else { continue };
+            let recovered = match entry.is_ending() {
+                true => Ok(()),
+                false => object.recover(Owner::of_index(index)).inspect(|()| dead += 1),
+            };
+            match (&recovered, right) {
+                (Ok(()), Right::Byte) => entry.vacate(),
+                (Ok(()), Right::Mark) => entry.end(),
+                (Err(_), _) => {}
             }
-            bytelock::release(self.fd(), index)?;
+            self.give_right_back(right, index)?;
             recovered?;
         }
         Ok(dead)
@@ -265,7 +296,8 @@ impl Member {
     pub(crate) fn anyone_dead<O: Object>(&self, object: &O, me: Owner) -> Result<bool, Fault> {
         let high = object.attach_high().load(Ordering::Acquire).min(Owner::INDEX_MAX + 1);
         for (index, entry) in (0..high).zip(object.entries()) {
-            if index != me.index() && entry.in_use() && bytelock::is_free(self.fd(), index)? {
+            let dead = || Ok::<_, Fault>(entry.is_marked() || bytelock::is_free(self.fd(), index)?);
+            if index != me.index() && entry.in_use() && dead()? {
                 return Ok(true);
             }
         }

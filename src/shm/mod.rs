@@ -3,6 +3,7 @@
 
 pub(crate) mod base;
 pub(crate) mod fault;
+pub(crate) mod keeper;
 pub(crate) mod layout;
 pub(crate) mod member;
 pub(crate) mod queue;

@@ -43,6 +43,7 @@ pub(crate) struct Setup {
     pub mode: u32,
     pub umask: bool,
     pub ephemeral: bool,
+    pub strict: bool,
 }
 
 /// An open object of some kind, as setting up sees it.
@@ -189,7 +190,7 @@ fn prepare<C: Core>(
 ) -> Result<C, OpenError> {
     let geometry = C::geometry(wanted).map_err(out_of_range)?;
     let (name, created) = (named.map(|(name, _)| name.clone()), process::unix_nanos());
-    let identity = Identity { geometry, name, ephemeral: setup.ephemeral, created };
+    let identity = Identity { geometry, name, ephemeral: setup.ephemeral, strict: setup.strict, created };
     write_fixed(&fd, &identity).map_err(|source| failed("reserve memory for", path, source))?;
     let mut core = map::<C>(named.map(|(_, path)| path), path, fd, &identity)?;
     let fault = |fault| translate(fault, &path.display().to_string(), path);

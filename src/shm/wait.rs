@@ -3,7 +3,7 @@
 
 use super::fault::Fault;
 use crate::deadline::Wait;
-use crate::raw::event::Event;
+use crate::raw::event::{Announced, Event};
 use crate::sync::{AtomicU32, Ordering::Relaxed, futex::Slept, pause};
 use crate::sys::process;
 use std::time::{Duration, Instant};
@@ -89,6 +89,10 @@ pub(crate) trait Awaited {
     fn over(&self) -> Result<(), Fault>;
     /// Counts a call that sleeps.
     fn blocked(&self);
+    /// Sleeps until a signal after `announced`, at most `timeout`, or until there is another reason to look.
+    fn sleep(&self, event: &Event, announced: Announced, timeout: Duration) -> Slept {
+        event.sleep(announced, timeout)
+    }
 }
 
 /// Waits on `event` until an attempt gives something; `None` when the time ran out. The attempt is told whether this call may
@@ -160,7 +164,7 @@ pub(crate) fn sleep_for<T, E: From<Fault>>(
             awaited.blocked();
             counted = true;
         }
-        match event.sleep(announced, left) {
+        match awaited.sleep(event, announced, left) {
             // Signals and wakes in vain can cut every sleep short; the dead are looked after all the same.
             Slept::Awake | Slept::TimedOut if looked.elapsed() >= bound => {
                 awaited.recover()?;

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 
 /// How many threads have a number at a time.
 pub(crate) const NUMBERED: usize = 32;
@@ -53,11 +54,11 @@ fn ask(number: u32) -> Option<u32> {
 }
 
 /// Starts a thread that blocks all signals, so that the program's handlers run where the program expects them.
-pub(crate) fn spawn_quiet(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(crate) fn spawn_quiet(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let before = block_signals();
     let spawned = std::thread::Builder::new().name(name.into()).stack_size(128 << 10).spawn(run);
     restore_signals(&before);
-    spawned.map(drop)
+    spawned
 }
 
 fn block_signals() -> libc::sigset_t {

@@ -28,6 +28,7 @@ pub(crate) const CREATOR_BYTE: u32 = Owner::INDEX_MAX + 1;
 pub(crate) const NAME_BYTE: u32 = CREATOR_BYTE + 1;
 
 const FLAG_EPHEMERAL: u32 = 1;
+const FLAG_STRICT: u32 = 2;
 
 /// The life of an object; the word is only ever raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,6 +138,8 @@ pub(crate) struct Identity {
     /// `None`: it was created without a name.
     pub name: Option<Name>,
     pub ephemeral: bool,
+    /// Permits come back only when nothing of their holder is left, not even a system call under way.
+    pub strict: bool,
     pub created: u64,
 }
 
@@ -155,7 +158,9 @@ impl Identity {
         put(24, &third.to_ne_bytes());
         put(32, &self.geometry.file_size().to_ne_bytes());
         put(48, &self.created.to_ne_bytes());
-        put(56, &(if self.ephemeral { FLAG_EPHEMERAL } else { 0 }).to_ne_bytes());
+        let flag = |on: bool, bit: u32| if on { bit } else { 0 };
+        let flags = flag(self.ephemeral, FLAG_EPHEMERAL) | flag(self.strict, FLAG_STRICT);
+        put(56, &flags.to_ne_bytes());
         put(60, &(name.len() as u32).to_ne_bytes());
         put(64, name);
         bytes
@@ -195,7 +200,9 @@ pub(crate) fn identify(kind: Kind, bytes: &[u8], file_size: u64) -> Result<Ident
         return no("it does not have the length that its header says: it was truncated or extended");
     }
     let Some(name) = name_in(bytes, u32_at(60) as usize) else { return no("the name in its header is no name") };
-    Ok(Identity { geometry, name, ephemeral: u32_at(56) & FLAG_EPHEMERAL != 0, created: u64_at(48) })
+    let flag = |bit: u32| u32_at(56) & bit != 0;
+    let (ephemeral, strict) = (flag(FLAG_EPHEMERAL), flag(FLAG_STRICT));
+    Ok(Identity { geometry, name, ephemeral, strict, created: u64_at(48) })
 }
 
 /// The name in a header, if it has one; `None` if what is there is no name.
@@ -214,9 +221,9 @@ mod tests {
         let queue = Geometry::Queue(layout);
         let name = Some(Name::new([b'n'; 255]).unwrap());
         [
-            Identity { geometry: queue, name: name.clone(), ephemeral: true, created: 7 },
-            Identity { geometry: Geometry::Semaphore, name, ephemeral: false, created: 7 },
-            Identity { geometry: Geometry::Semaphore, name: None, ephemeral: false, created: 7 },
+            Identity { geometry: queue, name: name.clone(), ephemeral: true, strict: false, created: 7 },
+            Identity { geometry: Geometry::Semaphore, name, ephemeral: false, strict: true, created: 7 },
+            Identity { geometry: Geometry::Semaphore, name: None, ephemeral: false, strict: false, created: 7 },
         ]
     }
 

@@ -1,17 +1,25 @@
 //! Acquiring: without the lock, else with it, else in the queue. The steps are those of `docs/recovery.md`.
 
-use super::{Core, Grant, Wakes};
+use super::{Core, Grant, Shared, Wakes};
 use crate::deadline::Wait;
 use crate::error::AcquireError;
+use crate::raw::event::{Announced, Event};
 use crate::raw::permits::{Fast, Permits, Purpose, Record, State};
 use crate::raw::word::Owner;
 use crate::shm::fault::Fault;
 use crate::shm::layout::Life;
 use crate::shm::layout::semaphore::RECORDS;
 use crate::shm::wait::{Awaited, sleep_for};
-use crate::sync::Ordering;
+use crate::sync::futex::Slept;
+use crate::sync::{AtomicU32, Ordering, keeper};
 use crate::sys::{process, thread};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How many records a sleeper looks at for keepers to watch, and how many it watches: more costs more than it is worth, since the
+/// sentry notices every death, a little later.
+const WATCHED_RECORDS: usize = 256;
+const WATCHED_MAX: usize = 16;
 
 /// How many pauses pass between two looks of a spin: whoever holds a permit for a moment can do so several times meanwhile.
 const LOOKS_EVERY: u32 = 16;
@@ -107,6 +115,7 @@ impl Core {
         purpose: Purpose,
         wait: Wait,
     ) -> Result<Grant, AcquireError> {
+        self.start_keeper(me);
         let queued = match self.begin_waiting(me, permits, purpose, wait)? {
             Begun::Granted(grant) => return Ok(grant),
             Begun::Queued(place) => place,
@@ -244,6 +253,26 @@ impl Core {
     }
 }
 
+impl Core {
+    /// The keepers' words of those who hold permits or wait, each with its value (0 until there is a keeper): as many as one sleep can watch, and no more than
+    /// a look over the first records finds. Later comers are not served before us, so they need not be watched.
+    fn keepers_before<'a>(&self, shared: &Shared<'a>, me: Owner) -> Vec<(&'a AtomicU32, u32)> {
+        let mut found: Vec<(Owner, &AtomicU32, u32)> = Vec::new();
+        for record in shared.permits.used().iter().take(WATCHED_RECORDS) {
+            let Some(owner) = record.owner().filter(|owner| *owner != me && record.state() != State::Free) else {
+                continue;
+            };
+            let Some(entry) = shared.entries.get(owner.index() as usize) else { continue };
+            let value = entry.keeper.load(Ordering::Acquire);
+            let known = found.iter().any(|(other, _, _)| *other == owner);
+            if !known && found.len() < WATCHED_MAX {
+                found.push((owner, &entry.keeper, value));
+            }
+        }
+        found.into_iter().map(|(_, word, value)| (word, value)).collect()
+    }
+}
+
 /// Under the lock: whom to wake.
 pub(super) fn settle(shared: &Permits<'_>, wakes: &mut Wakes) -> Result<(), Fault> {
     Ok(shared.settle(|number, record| wakes.add(number, record))?)
@@ -288,5 +317,17 @@ impl Awaited for Waiting<'_> {
 
     fn blocked(&self) {
         self.core.header().totals.blocked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Sleeps also until the kernel says that one of those before us is ending.
+    fn sleep(&self, event: &Event, announced: Announced, timeout: Duration) -> Slept {
+        let shared = self.core.shared();
+        let keepers = if self.core.base.strict { Vec::new() } else { self.core.keepers_before(&shared, self.me) };
+        let slept = event.sleep_watching(announced, &keepers, timeout);
+        if keepers.iter().any(|(word, _)| keeper::is_marked(word.load(Ordering::Acquire))) {
+            // Whatever goes wrong here goes wrong again at the end of a sleep that lasts its bound.
+            let _ = self.core.recover(self.me, self.wait);
+        }
+        slept
     }
 }

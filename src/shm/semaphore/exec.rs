@@ -51,6 +51,7 @@ impl Core {
         self.disown(grant.number);
         let _ = grant.take();
         self.give_records_back();
+        self.dismiss_keeper();
         self.base.member.detach(&shared);
         if exec.keep {
             file::keep_across_exec(hand.fd())?;

@@ -19,7 +19,10 @@ pub(crate) use future::Request;
 
 use super::base::Base;
 use super::fault::Fault;
-use super::layout::semaphore::{ATTACH_PLACE, CHUNK, HEADER_PLACE, Header, RECORDS, RECORDS_PLACE, record_page};
+use super::keeper::Keeper;
+use super::layout::semaphore::{
+    ATTACH_PLACE, CHUNK, FILE_SIZE, HEADER_PLACE, Header, RECORDS, RECORDS_PLACE, record_page,
+};
 use super::layout::{Geometry, Life, OutOfRange, attach_pages, in_range};
 use super::member::Object;
 use super::setup;
@@ -39,6 +42,7 @@ use sentry::Sentry;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 /// The permits of a semaphore that is created without saying how many.
@@ -55,6 +59,11 @@ pub(crate) struct Core {
     /// it is of, bits 0..31 its number + 1.
     own: [AtomicU64; thread::NUMBERED],
     sentry: Sentry,
+    /// Whether this handle has a keeper: the fork generation that started it + 1; 0 if none did.
+    kept: AtomicU64,
+    keeper: Mutex<Option<Keeper>>,
+    /// Whether it may have one.
+    may_keep: bool,
     /// Where to look for cycles before waiting, if at all.
     deadlocks: Option<PathBuf>,
 }
@@ -199,8 +208,19 @@ impl setup::Core for Core {
             records: region.area(RECORDS_PLACE.offset, RECORDS_PLACE.len),
         };
         let own = std::array::from_fn(|_| AtomicU64::new(0));
-        let (spin, sentry) = (Spin::new(), Sentry::new());
-        Some(Core { base, region, areas, spin, label: [0; 64], own, sentry, deadlocks: None })
+        Some(Core {
+            may_keep: !base.strict,
+            base,
+            region,
+            areas,
+            spin: Spin::new(),
+            label: [0; 64],
+            own,
+            sentry: Sentry::new(),
+            kept: AtomicU64::new(0),
+            keeper: Mutex::new(None),
+            deadlocks: None,
+        })
     }
 
     /// The number of permits, and the count.
@@ -268,6 +288,33 @@ impl Core {
         }
         self.label = padded(text);
         Ok(())
+    }
+
+    /// This handle shall have no keeper.
+    pub(crate) fn keep_not(&mut self) {
+        self.may_keep = false;
+    }
+
+    /// Starts the keeper of this participant, if it has none and may have one.
+    fn start_keeper(&self, me: Owner) {
+        let generation = u64::from(process::generation()) + 1;
+        if !self.may_keep || self.kept.load(Ordering::Relaxed) == generation {
+            return;
+        }
+        // A mutex that another thread held when this process was forked stays locked: then there is no keeper.
+        let Ok(mut keeper) = self.keeper.try_lock() else { return };
+        if self.kept.load(Ordering::Relaxed) != generation {
+            // Without one, a death is noticed when the process's descriptors are closed.
+            *keeper = Keeper::start(self.fd(), FILE_SIZE, ATTACH_PLACE, me.index()).ok();
+            self.kept.store(generation, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends the keeper, before the entry goes to somebody else.
+    fn dismiss_keeper(&self) {
+        if let Ok(mut keeper) = self.keeper.try_lock() {
+            *keeper = None;
+        }
     }
 
     pub(crate) fn fail_on_deadlock(&mut self, dir: PathBuf) {
@@ -369,6 +416,7 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         self.give_records_back();
+        self.dismiss_keeper();
         self.base.leave(&self.shared());
         self.dismiss_sentry();
     }

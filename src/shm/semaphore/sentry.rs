@@ -59,7 +59,7 @@ impl Core {
             return Ok(());
         }
         let core = Arc::downgrade(self);
-        thread::spawn_quiet("chappe-sentry", move || keep_watch(&core, watch)).map_err(|error| {
+        thread::spawn_quiet("chappe-sentry", move || keep_watch(&core, watch)).map(drop).map_err(|error| {
             self.sentry.started.store(0, Ordering::Release);
             Fault::from(error)
         })
