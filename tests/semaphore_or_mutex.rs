@@ -21,6 +21,24 @@ fn role() {
     common::play(&[("hold", part_hold), ("strict", part_strict)]);
 }
 
+/// Each test that the page names is where its link leads.
+#[test]
+fn the_page_names_tests_that_exist() {
+    let page = include_str!("../docs/semaphore-or-mutex.md");
+    let here = include_str!("semaphore_or_mutex.rs");
+    let named: Vec<&str> = page.match_indices("`](../tests/").map(|(end, _)| name_before(page, end)).collect();
+    assert!(named.len() > 15, "{named:?}");
+    for name in named {
+        assert!(page.contains(&format!("[`{name}`](../tests/semaphore_or_mutex.rs)")), "{name} leads elsewhere");
+        assert!(here.contains(&format!("\nfn {name}()")), "{name} does not exist");
+    }
+}
+
+/// What stands between the last backtick and `end`.
+fn name_before(text: &str, end: usize) -> &str {
+    text[..end].rsplit('`').next().unwrap()
+}
+
 // ---- the four, each in its shortest form ----
 
 /// Memory that a fork child shares with its parent, where a pthread object can be.
@@ -193,10 +211,6 @@ fn options(dir: &Path) -> SemaphoreOptions {
     let mut options = Semaphore::options();
     options.dir(dir).any_existing(true);
     options
-}
-
-fn available(semaphore: &Semaphore) -> i64 {
-    semaphore.stat().unwrap().available
 }
 
 // ---- others that hold, and die ----
@@ -432,16 +446,28 @@ fn our_permit_comes_back_when_its_holder_is_killed() {
     assert_eq!((stat.available, stat.recovered, stat.recovered_permits), (1, 1, 1));
 }
 
-/// A thread that ends locks a robust mutex up as a process does, and the next owner is told. A permit is the process's.
+/// To a mutex it is the owner's death; a semaphore does not notice, ours included, for a permit is the process's.
 #[test]
 fn the_end_of_a_thread_alone() {
+    let plain = Mutex::new(MutexKind::default());
+    assert_eq!(in_a_thread(|| plain.lock()), 0);
+    assert_eq!(plain.try_lock(), libc::EBUSY);
+
     let robust = Mutex::new(MutexKind { robust: true, ..MutexKind::default() });
     assert_eq!(in_a_thread(|| robust.lock()), 0);
     assert_eq!(robust.lock(), libc::EOWNERDEAD);
 
+    let posix = Posix::new(1);
+    assert_eq!(in_a_thread(|| posix.try_wait()), 0);
+    assert_eq!(posix.value(), 0);
+
+    let system_v = SystemV::new(1);
+    assert_eq!(in_a_thread(|| system_v.add(-1, true)), 0);
+    assert_eq!(system_v.value(), 0);
+
     let ours = Semaphore::unnamed(1).unwrap();
     in_a_thread(|| std::mem::forget(ours.acquire().unwrap()));
-    assert_eq!(available(&ours), 0);
+    assert_eq!(ours.stat().unwrap().available, 0);
 }
 
 /// A process that does not run is not dead.
