@@ -765,8 +765,10 @@ impl fmt::Debug for Permit<'_> {
 /// Whether processes that a command leaves behind hold its permit: for [`Permit::exec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Children {
-    /// They do not: the permit comes back when the command itself ends. It comes back early if the command closes the descriptor
-    /// that it inherited (as `sudo` does, which closes all).
+    /// They do not: the permit comes back when the command itself ends (within half a second, if processes that it started are
+    /// left; at once else). It comes back early if the command closes a descriptor of the semaphore's file: as `sudo` does, which
+    /// closes all that it inherited, and as a program does that reads the file. A command that uses the semaphore by this library
+    /// does not.
     LetGo,
     /// They do: the permit comes back when the command and all that inherited the descriptor from it have ended.
     Keep,

@@ -11,10 +11,10 @@ use crate::raw::owner::{Description, Entry};
 use crate::raw::word::Owner;
 use crate::stat::Participant;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, pause};
-use crate::sys::file::{self, Facts};
+use crate::sys::file::{self, Facts, File};
 use crate::sys::{bytelock, keeper, process};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -54,7 +54,7 @@ enum Right {
 
 /// See the module.
 pub(crate) struct Member {
-    fd: OwnedFd,
+    fd: File,
     /// The file of the object: what the descriptor must lead to, also after a fork.
     facts: Facts,
     /// Bits 32..63: the fork generation it attached in; bits 0..31: its attach index.
@@ -80,8 +80,8 @@ impl<O: Object> Drop for Held<'_, O> {
 
 impl Member {
     /// A participant of the object that `fd` leads to; it has yet to [`attach`](Member::attach).
-    pub(crate) fn new(fd: OwnedFd, facts: Facts) -> Member {
-        process::enroll(fd.as_raw_fd());
+    pub(crate) fn new(fd: File, facts: Facts) -> Member {
+        process::enroll(fd.as_fd().as_raw_fd());
         let nobody = AtomicU64::new(u64::from(u32::MAX) << 32);
         Member { fd, facts, identity: nobody, untidy: AtomicBool::new(false) }
     }
@@ -334,7 +334,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        process::dismiss(self.fd.as_raw_fd());
+        process::dismiss(self.fd().as_raw_fd());
     }
 }
 

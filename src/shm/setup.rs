@@ -11,7 +11,7 @@ use crate::name::{Kind, Name};
 use crate::raw::word::Owner;
 use crate::region::Region;
 use crate::stat::Object;
-use crate::sys::file::{self, Facts};
+use crate::sys::file::{self, Facts, File};
 use crate::sys::{bytelock, process};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -103,6 +103,7 @@ pub(crate) fn unnamed<C: Core>(setup: &Setup, wanted: &C::Wanted) -> Result<C, O
 /// Opens the object behind a descriptor.
 pub(crate) fn from_fd<C: Core>(fd: OwnedFd, setup: &Setup, wanted: &C::Wanted) -> Result<C, OpenError> {
     let path = Path::new("a descriptor");
+    let fd = File::from(fd);
     // Byte locks belong to a description, and this one is shared with whoever passed it.
     let own = file::reopen(fd.as_fd()).map_err(|source| refused_open(C::KIND, path, source))?;
     let identity = examine(C::KIND, &own, path)?;
@@ -138,7 +139,7 @@ fn open<C: Core>(setup: &Setup, name: &Name, path: &Path, wanted: &C::Wanted) ->
 }
 
 /// Refuses everything that is not an object of this kind and version, before it is mapped.
-fn examine(kind: Kind, fd: &OwnedFd, path: &Path) -> Result<Identity, OpenError> {
+fn examine(kind: Kind, fd: &File, path: &Path) -> Result<Identity, OpenError> {
     let facts = file::facts(fd.as_fd()).map_err(|source| failed("look at", path, source))?;
     if !facts.regular {
         return Err(not_ours(kind, path, "it is not a regular file"));
@@ -152,7 +153,7 @@ fn examine(kind: Kind, fd: &OwnedFd, path: &Path) -> Result<Identity, OpenError>
 }
 
 /// Maps an object. `name_at` is where its name is, if it has one that goes with it.
-fn map<C: Core>(name_at: Option<&Path>, path: &Path, fd: OwnedFd, identity: &Identity) -> Result<C, OpenError> {
+fn map<C: Core>(name_at: Option<&Path>, path: &Path, fd: File, identity: &Identity) -> Result<C, OpenError> {
     let facts = file::facts(fd.as_fd()).map_err(|source| failed("look at", path, source))?;
     let len = identity.geometry.file_size();
     let region = Region::new(fd.as_fd(), len).map_err(|source| failed("map", path, source))?;
@@ -182,7 +183,7 @@ fn create<C: Core>(setup: &Setup, name: &Name, path: &Path, wanted: &C::Wanted) 
 
 /// Makes a complete object of an empty file.
 fn prepare<C: Core>(
-    fd: OwnedFd,
+    fd: File,
     setup: &Setup,
     named: Option<(&Name, &Path)>,
     path: &Path,
@@ -206,7 +207,7 @@ fn out_of_range(OutOfRange(what, low, high, value): OutOfRange) -> OpenError {
 }
 
 /// Length, the pages that are used from the start, and what is fixed for good.
-fn write_fixed(fd: &OwnedFd, identity: &Identity) -> io::Result<()> {
+fn write_fixed(fd: &File, identity: &Identity) -> io::Result<()> {
     file::set_len(fd.as_fd(), identity.geometry.file_size())?;
     let (offset, len) = identity.geometry.fixed_bytes();
     file::reserve(fd.as_fd(), offset, len)?;
@@ -253,7 +254,7 @@ fn unlink_once<C: Core>(path: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-fn file_again(fd: &OwnedFd, path: &Path) -> Result<OwnedFd, OpenError> {
+fn file_again(fd: &File, path: &Path) -> Result<File, OpenError> {
     file::reopen(fd.as_fd()).map_err(|source| failed("open", path, source))
 }
 

@@ -1,11 +1,13 @@
 //! Files: opening one without being led astray, making one that has no name yet, reserving its pages.
 
+use super::held;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{self, AtFlags, FallocateFlags, Mode, OFlags, inotify};
 use rustix::io::Errno;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,16 +31,50 @@ impl Facts {
     }
 }
 
+/// An open file of an object. Dropping it closes the descriptor, unless this process, as a command, holds a permit by a record lock
+/// on the file, which closing any descriptor of it would give back: then it stays open, as long as the process.
+pub(crate) struct File(ManuallyDrop<OwnedFd>);
+
+impl File {
+    fn new(fd: OwnedFd) -> File {
+        File(ManuallyDrop::new(fd))
+    }
+}
+
+impl From<OwnedFd> for File {
+    fn from(fd: OwnedFd) -> File {
+        File::new(fd)
+    }
+}
+
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        if held::is_held(self.as_fd()) {
+            // Also across a further exec. It was open already, and so can be left so.
+            let _ = keep_across_exec(self.as_fd());
+        } else {
+            // SAFETY: it is dropped here only, and not used afterwards.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
+        }
+    }
+}
+
 /// Opens an existing file for reading and writing. A symbolic link is refused (ELOOP), and a FIFO does not block.
-pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    Ok(fs::open(path, flags, Mode::empty())?)
+    Ok(File::new(fs::open(path, flags, Mode::empty())?))
 }
 
 /// Opens the file behind a descriptor anew: another open file description, which holds none of the locks of the first.
-pub(crate) fn reopen(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+pub(crate) fn reopen(fd: BorrowedFd<'_>) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    Ok(fs::open(own_path(fd)?.as_c_str(), flags, Mode::empty())?)
+    Ok(File::new(fs::open(own_path(fd)?.as_c_str(), flags, Mode::empty())?))
 }
 
 /// The way to a descriptor's file that needs no name.
@@ -47,18 +83,18 @@ fn own_path(fd: BorrowedFd<'_>) -> io::Result<CString> {
 }
 
 /// A new file in `dir` that has no name; [`name`] gives it one when it is complete, and a death before leaves nothing.
-pub(crate) fn create_unnamed(dir: &Path, mode: u32) -> io::Result<OwnedFd> {
+pub(crate) fn create_unnamed(dir: &Path, mode: u32) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
     let fd = fs::open(dir, flags, Mode::from_raw_mode(0o600))?;
     fs::fchmod(&fd, Mode::from_raw_mode(mode))?;
-    Ok(fd)
+    Ok(File::new(fd))
 }
 
 /// A new file in memory that never has a name.
-pub(crate) fn create_anonymous(mode: u32) -> io::Result<OwnedFd> {
+pub(crate) fn create_anonymous(mode: u32) -> io::Result<File> {
     let fd = fs::memfd_create(c"chappe", fs::MemfdFlags::CLOEXEC)?;
     fs::fchmod(&fd, Mode::from_raw_mode(mode))?;
-    Ok(fd)
+    Ok(File::new(fd))
 }
 
 /// Gives an unnamed file its name, atomically; a name that is taken is `AlreadyExists`.

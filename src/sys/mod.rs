@@ -3,6 +3,7 @@
 pub(crate) mod bytelock;
 pub(crate) mod file;
 pub(crate) mod futex;
+pub(crate) mod held;
 pub(crate) mod keeper;
 pub(crate) mod memory;
 pub(crate) mod process;

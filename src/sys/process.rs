@@ -3,7 +3,7 @@
 //! A fork child shares its parent's open file descriptions, and with them the byte locks that say "alive". So the roster
 //! keeps every such descriptor, and a fork handler gives the child descriptions of its own before it runs anything else.
 
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -63,27 +63,34 @@ pub(crate) fn dismiss(fd: RawFd) {
     roster().retain(|other| *other != fd);
 }
 
-/// Puts `/dev/null` under the number of every enrolled descriptor but `kept` that `unwanted` chooses.
-pub(crate) fn sever_others(kept: RawFd, unwanted: impl Fn(BorrowedFd<'_>) -> bool) {
+/// Does something to every enrolled descriptor but `kept` that `chosen` chooses.
+pub(crate) fn for_others(kept: RawFd, chosen: impl Fn(BorrowedFd<'_>) -> bool, act: fn(BorrowedFd<'_>)) {
     for fd in roster().iter().copied().filter(|fd| *fd != kept) {
         // SAFETY: the roster's descriptors are open until they are dismissed, which needs the mutex that is held here.
-        if unwanted(unsafe { BorrowedFd::borrow_raw(fd) }) {
-            replace_by_null(fd);
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        if chosen(fd) {
+            act(fd);
         }
     }
 }
 
-/// Closes the description under the number `fd`, and keeps the number.
-fn replace_by_null(fd: RawFd) {
+/// Closes the description under a number of ours, and keeps the number.
+pub(crate) fn replace_by_null(fd: BorrowedFd<'_>) {
     // SAFETY: the path is NUL-terminated.
     let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
     if null < 0 {
         return;
     }
-    // SAFETY: both are open descriptors of ours; dup3 closes the old description under `fd`.
-    unsafe { libc::dup3(null, fd, libc::O_CLOEXEC) };
+    // SAFETY: both are open descriptors of ours; dup3 closes the old description under `fd`, whose number stays open.
+    unsafe { libc::dup3(null, fd.as_raw_fd(), libc::O_CLOEXEC) };
     // SAFETY: `null` was opened above and is used by nobody else.
     unsafe { libc::close(null) };
+}
+
+/// A descriptor stays open when another program takes this one's place.
+pub(crate) fn keep_open(fd: BorrowedFd<'_>) {
+    // An open descriptor of ours: it cannot fail.
+    let _ = super::file::keep_across_exec(fd);
 }
 
 extern "C" fn before_fork() {

@@ -4,7 +4,7 @@ use super::{Core, Grant};
 use crate::deadline::Wait;
 use crate::shm::fault::Fault;
 use crate::shm::member::Member;
-use crate::sys::{bytelock, file, process};
+use crate::sys::{bytelock, file, held, process};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
@@ -21,8 +21,8 @@ pub(crate) struct Exec<'a> {
 
 impl Core {
     /// X1 to X6: becomes the command. Comes back only if that fails; the permit has been given back then.
-    pub(crate) fn exec(&self, mut grant: Grant, exec: Exec<'_>) -> io::Error {
-        match self.hand_over(&mut grant, &exec) {
+    pub(crate) fn exec(&self, mut grant: Grant, mut exec: Exec<'_>) -> io::Error {
+        match self.hand_over(&mut grant, &mut exec) {
             Ok(hand) => {
                 let error = exec.command.exec();
                 // The byte is free from here on, as if the command had ended.
@@ -36,7 +36,7 @@ impl Core {
         }
     }
 
-    fn hand_over(&self, grant: &mut Grant, exec: &Exec<'_>) -> Result<Member, Fault> {
+    fn hand_over(&self, grant: &mut Grant, exec: &mut Exec<'_>) -> Result<Member, Fault> {
         if grant.generation != process::generation() {
             return Err(Fault::System(libc::ECHILD));
         }
@@ -56,6 +56,8 @@ impl Core {
         if exec.keep {
             file::keep_across_exec(hand.fd())?;
         } else {
+            let (variable, value) = held::with(hand.fd())?;
+            exec.command.env(variable, value);
             hold_as_process(hand.fd(), index.index(), &hand)?;
         }
         Ok(hand)
@@ -73,8 +75,13 @@ impl Core {
 
 /// X4 to X6: the byte is held by the process, not by the description. At no moment is it held by neither.
 fn hold_as_process(fd: BorrowedFd<'_>, index: u32, hand: &Member) -> Result<(), Fault> {
-    // Closing any descriptor of the file gives a process's record locks back: so there must be no other, now and at exec.
-    process::sever_others(fd.as_raw_fd(), |other| hand.leads_to(other));
+    // Closing any descriptor of the file gives a process's record locks back: so there must be no other at exec. If this process is
+    // a command already that holds a permit of this semaphore, none may be closed now, and all stay open.
+    if held::is_held(fd) {
+        process::for_others(fd.as_raw_fd(), |other| hand.leads_to(other), process::keep_open);
+    } else {
+        process::for_others(fd.as_raw_fd(), |other| hand.leads_to(other), process::replace_by_null);
+    }
     bytelock::share(fd, index)?;
     bytelock::take_for_process(fd, index)?;
     bytelock::release(fd, index)?;

@@ -1,0 +1,62 @@
+//! Files on which this process holds a permit as a command, by a record lock of the process. Whoever became the command said so in
+//! the environment, for closing any descriptor of such a file would give the permit back.
+
+use super::file;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::BorrowedFd;
+use std::sync::LazyLock;
+
+/// `PID:DEVICE:INODE,DEVICE:INODE,...`
+const VARIABLE: &str = "CHAPPE_HELD";
+
+struct Held {
+    pid: u32,
+    files: Vec<(u64, u64)>,
+}
+
+static HELD: LazyLock<Option<Held>> = LazyLock::new(|| parse(&std::env::var_os(VARIABLE)?));
+
+fn parse(text: &OsStr) -> Option<Held> {
+    let (pid, files) = text.to_str()?.split_once(':')?;
+    let one = |file: &str| {
+        let (device, inode) = file.split_once(':')?;
+        Some((device.parse().ok()?, inode.parse().ok()?))
+    };
+    Some(Held { pid: pid.parse().ok()?, files: files.split(',').map_while(one).collect() })
+}
+
+/// What is held by this very process: what a parent holds is not.
+fn here() -> &'static [(u64, u64)] {
+    match &*HELD {
+        Some(held) if held.pid == std::process::id() => &held.files,
+        _ => &[],
+    }
+}
+
+/// Whether this process holds a permit by a record lock on the file behind `fd`.
+pub(crate) fn is_held(fd: BorrowedFd<'_>) -> bool {
+    let files = here();
+    !files.is_empty() && file::facts(fd).is_ok_and(|facts| files.contains(&(facts.device, facts.inode)))
+}
+
+/// The variable, and what it says when this process holds the file behind `fd`, too.
+pub(crate) fn with(fd: BorrowedFd<'_>) -> std::io::Result<(&'static str, OsString)> {
+    let facts = file::facts(fd)?;
+    let mut files = here().to_vec();
+    files.push((facts.device, facts.inode));
+    let files: Vec<String> = files.iter().map(|(device, inode)| format!("{device}:{inode}")).collect();
+    Ok((VARIABLE, format!("{}:{}", std::process::id(), files.join(",")).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_is_read() {
+        let held = parse(OsStr::new("17:3:4,5:6")).unwrap();
+        assert_eq!((held.pid, held.files), (17, vec![(3, 4), (5, 6)]));
+        assert!(parse(OsStr::new("")).is_none() && parse(OsStr::new("x:3:4")).is_none());
+        assert_eq!(parse(OsStr::new("1:3:4,x")).unwrap().files, [(3, 4)]);
+    }
+}
