@@ -40,6 +40,13 @@ impl Region {
         Ok(Region { mapping: Mapping::new(through.as_fd(), len)? })
     }
 
+    /// Maps the first `len` bytes of the file behind `fd` to look at them: `fd` need be open for reading only, and nobody else sees
+    /// what is stored there.
+    pub(crate) fn to_look(fd: BorrowedFd<'_>, len: u64) -> io::Result<Region> {
+        let len = usize::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
+        Ok(Region { mapping: Mapping::copy(fd, len)? })
+    }
+
     /// The area of `len` values at `offset`. A place outside the region is a fault of ours, not of a peer: the layout was
     /// checked against the file before it was mapped.
     pub(crate) fn area<T: Shared>(&self, offset: u64, len: u64) -> Area<T> {

@@ -20,7 +20,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// The most permits that a semaphore can have: 2^48.
-pub const PERMITS_MAX: u64 = 1 << 48;
+pub const PERMITS_MAX: u64 = crate::raw::permits::PERMITS_MAX;
 
 /// The longest label, in bytes.
 pub const LABEL_BYTES_MAX: usize = 64;
@@ -400,7 +400,8 @@ impl Semaphore {
     /// Acquires a permit, waiting at most this long.
     ///
     /// # Errors
-    /// [`AcquireError`]; `TimedOut` when its turn did not come. With a permit free, even an expired timeout acquires.
+    /// [`AcquireError`]; `TimedOut` when its turn did not come. With a permit free, even an expired timeout acquires. (To leave the
+    /// queue it needs the lock: a process that is stopped while it holds that can make this call last longer.)
     #[doc(alias = "sem_timedwait")]
     #[inline]
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit<'_>, AcquireError> {
@@ -459,6 +460,8 @@ impl Semaphore {
 
     /// A future that acquires a permit. It blocks no thread of its runtime, and needs no particular one: a thread of this
     /// handle's own, started when the future first has to wait, wakes it. The place in the queue is taken when it is first polled.
+    ///
+    /// In a fork child it fails with `System(ECHILD)`: the child opens a handle of its own for futures.
     ///
     /// Dropping the future gives its place up, or the permit back if it had been granted already: it can stand in a `select!`
     /// or under a timeout.
@@ -556,8 +559,8 @@ impl Semaphore {
     /// Lets the semaphore have this many permits from now on: 0 to [`PERMITS_MAX`]. Whoever can be served now is woken.
     ///
     /// Nothing is taken from holders: below what they hold, [`available`](Semaphore::available) is 0 until enough have
-    /// released. Whoever waits for more than there are then gets `TooMany`; with 0 all wait. Doing it twice does what doing it
-    /// once does.
+    /// released. Whoever waits for more than there are then gets `TooMany` when it is first in the queue; with 0 all wait. Doing it
+    /// twice does what doing it once does.
     ///
     /// # Errors
     /// [`AccessError`]; `Full` beyond [`PERMITS_MAX`].
@@ -735,11 +738,12 @@ impl<'a> Permit<'a> {
     /// killed, and no wrapper stays behind that could be killed alone. `children` says whether processes that the command leaves
     /// behind hold it too.
     ///
-    /// To be called while no other thread forks or opens descriptors that the command should not get.
+    /// To be called while no other thread forks or uses this semaphore. With [`Children::LetGo`], the process may have no other
+    /// handle on the semaphore and no other permit of it; on kernels before 5.11 it must have no other thread either.
     ///
     /// # Errors
-    /// It comes back only if it failed. The permit was given back; handles on this semaphore in this process are of no use any
-    /// more and give `System(EBADF)`.
+    /// It comes back only if it failed. The permit was given back. `EBUSY`: there are other handles or permits. After another
+    /// failure with `LetGo`, as that there is no such command, this handle is of no use any more: its calls give `System(EBADF)`.
     ///
     /// # If a process dies here
     /// The permit comes back, at whatever step.

@@ -15,6 +15,15 @@ use std::time::Duration;
 
 const SLEEPERS: u32 = 1 << 31;
 const OWNER: u32 = (1 << 12) - 1;
+/// Changed by whoever inherits the lock with a dead one's index: so that who saw the dead one there cannot steal it any more.
+const INHERITED: u32 = 1 << 12;
+
+/// A holder, as it was seen.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen {
+    pub owner: Owner,
+    word: u32,
+}
 
 /// See the module.
 #[repr(C)]
@@ -44,16 +53,27 @@ impl Lock {
     }
 
     /// Who holds it, as far as one can see.
-    pub(crate) fn holder(&self) -> Option<Owner> {
-        Owner::from_bits(self.0.load(Ordering::Acquire) & OWNER)
+    pub(crate) fn holder(&self) -> Option<Seen> {
+        let word = self.0.load(Ordering::Acquire);
+        Owner::from_bits(word & OWNER).map(|owner| Seen { owner, word })
     }
 
-    /// Takes the lock from `dead`, whose byte the caller holds. False if the lock does not name it any more.
-    pub(crate) fn steal(&self, dead: Owner, me: Owner) -> bool {
-        let seen = self.0.load(Ordering::Relaxed);
-        // Partner: the dead holder's stores came before its byte was free; Acquire takes what earlier holders released.
-        let take = || self.0.compare_exchange(seen, me.bits() | SLEEPERS, Ordering::Acquire, Ordering::Relaxed);
-        seen & OWNER == dead.bits() && take().is_ok()
+    /// Takes the lock from `dead`, of whom the caller has found out after it had seen it there that it is dead. False if the lock
+    /// does not name it any more, or was inherited since.
+    pub(crate) fn steal(&self, dead: Seen, me: Owner) -> bool {
+        self.replace(dead, me.bits() | SLEEPERS)
+    }
+
+    /// Takes the lock that names one's own index, left by the one who had it before.
+    pub(crate) fn inherit(&self, left: Seen) -> bool {
+        self.replace(left, left.word & !SLEEPERS ^ INHERITED | SLEEPERS)
+    }
+
+    fn replace(&self, seen: Seen, by: u32) -> bool {
+        let word = self.0.load(Ordering::Relaxed);
+        // Partner: the dead holder's stores came before its death was seen; Acquire takes what earlier holders released.
+        let take = || self.0.compare_exchange(word, by, Ordering::Acquire, Ordering::Relaxed);
+        word & !SLEEPERS == seen.word & !SLEEPERS && take().is_ok()
     }
 
     /// Sleeps while `holder` has the lock, at most `timeout`.

@@ -5,12 +5,31 @@ use crate::stat::Participant;
 use crate::sync::keeper;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// No slot word names this index.
+/// No word names this index.
 const FREE: u32 = 0;
-/// Some slot word may name this index.
+/// Some word may name this index.
 const IN_USE: u32 = 1;
-/// No slot word names this index, and its process is ending, but its byte is not free yet.
+/// No word names this index, and its process is ending, but its byte is not free yet.
 const ENDING: u32 = 2;
+/// The bits of the state proper. Above them, the incarnation: one more each time the entry is occupied.
+const STATE: u32 = 3;
+const INCARNATION: u32 = 4;
+
+/// An entry's state and incarnation, as they were seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stage(u32);
+
+impl Stage {
+    /// Whether words may name the index, or did until its process was seen to be ending.
+    pub(crate) fn in_use(self) -> bool {
+        self.0 & STATE != FREE
+    }
+
+    /// Whether it was put in order on the kernel's word, and its byte is still to come.
+    pub(crate) fn is_ending(self) -> bool {
+        self.0 & STATE == ENDING
+    }
+}
 
 /// See the module.
 #[repr(C)]
@@ -40,37 +59,58 @@ pub(crate) struct Description {
 }
 
 impl Entry {
+    #[cfg(test)]
+    pub(crate) fn new() -> Entry {
+        let (zero, none) = (|| AtomicU64::new(0), || AtomicU32::new(0));
+        Entry {
+            state: none(),
+            pid: none(),
+            pid_namespace: zero(),
+            since: zero(),
+            command: [zero(), zero()],
+            pinned: none(),
+            command_runs: none(),
+            keeper: none(),
+            spare: [none(), none(), none()],
+        }
+    }
+
     /// Whether words may name this index.
     pub(crate) fn in_use(&self) -> bool {
-        self.state.load(Ordering::Acquire) != FREE
+        self.stage().in_use()
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        Stage(self.state.load(Ordering::Acquire))
     }
 
     /// Marks it in use before any word names it; true if it was in use already, left by a dead one.
     pub(crate) fn occupy(&self) -> bool {
         self.pinned.store(0, Ordering::Relaxed);
         self.command_runs.store(0, Ordering::Relaxed);
-        self.keeper.store(0, Ordering::Relaxed);
-        self.state.swap(IN_USE, Ordering::SeqCst) != FREE
+        self.keeper.store(0, Ordering::SeqCst);
+        let next = |before: u32| Some((before & !STATE).wrapping_add(INCARNATION) | IN_USE);
+        // The closure always gives a word, so this cannot fail.
+        let (Ok(before) | Err(before)) = self.state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
+        before & STATE != FREE
     }
 
     /// Marks it free: every word that named it has been put in order. The caller holds its byte.
     pub(crate) fn vacate(&self) {
-        self.state.store(FREE, Ordering::Release);
+        self.state.fetch_and(!STATE, Ordering::AcqRel);
     }
 
-    /// Marks it as put in order on the kernel's word that its process is ending; its byte is still to come.
-    pub(crate) fn end(&self) {
-        self.state.store(ENDING, Ordering::Release);
+    /// Marks it as put in order on the kernel's word that its process is ending; its byte is still to come. Nothing is done if
+    /// it has been occupied since it was `seen`.
+    pub(crate) fn end(&self, seen: Stage) {
+        let ending = seen.0 & !STATE | ENDING;
+        let _ = self.state.compare_exchange(seen.0, ending, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    /// Whether [`end`](Entry::end) was called.
-    pub(crate) fn is_ending(&self) -> bool {
-        self.state.load(Ordering::Acquire) == ENDING
-    }
-
-    /// Whether the kernel has said that its process is ending, and nobody has acted on it.
-    pub(crate) fn is_marked(&self) -> bool {
-        self.state.load(Ordering::Acquire) == IN_USE && keeper::is_marked(self.keeper.load(Ordering::Acquire))
+    /// Whether the kernel has said that the process of the incarnation that was `seen` is ending, and nobody has acted on it. An
+    /// entry that was occupied since is not marked: its keeper's word was cleared first.
+    pub(crate) fn is_marked(&self, seen: Stage) -> bool {
+        seen.0 & STATE == IN_USE && keeper::is_marked(self.keeper.load(Ordering::SeqCst)) && self.stage() == seen
     }
 
     /// Says which CPU this participant is confined to, + 1; 0 for none.
@@ -82,7 +122,7 @@ impl Entry {
 
     /// Whether this is a participant that may use another CPU than that one (+ 1).
     pub(crate) fn may_run_beside(&self, cpu: u32) -> bool {
-        self.state.load(Ordering::Relaxed) != FREE && self.pinned.load(Ordering::Relaxed) != cpu
+        self.state.load(Ordering::Relaxed) & STATE != FREE && self.pinned.load(Ordering::Relaxed) != cpu
     }
 
     pub(crate) fn describe(&self, text: &Description) {

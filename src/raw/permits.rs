@@ -11,6 +11,9 @@ use super::{Corrupt, Shared, at, unlisted};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use std::mem::offset_of;
 
+/// The most permits that there can be, and that can be asked for.
+pub(crate) const PERMITS_MAX: u64 = 1 << 48;
+
 const COUNT_BITS: u32 = 50;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 /// What a count of 0 is written as, so that sums and differences never carry into the bits above.
@@ -40,7 +43,7 @@ impl Count {
     /// Whether so many are free.
     #[inline(always)]
     fn has(self, permits: u64) -> bool {
-        self.0 & COUNT_MASK >= BIAS as u64 + permits
+        permits <= PERMITS_MAX && self.0 & COUNT_MASK >= BIAS as u64 + permits
     }
 
     fn frozen(self) -> bool {
@@ -98,6 +101,12 @@ impl Available {
         Count(self.0.load(Ordering::Relaxed))
     }
 
+    /// Before a record is stored to: that store is not to be seen by a recount that this load has not seen the end of.
+    #[inline(always)]
+    fn load_first(&self) -> Count {
+        Count(self.0.load(Ordering::Acquire))
+    }
+
     /// Partners: other exchanges of this word. Acquire: what those who released before did is visible; Release: what the caller
     /// did is, and what its record says is seen by whoever freezes the word later.
     #[inline(always)]
@@ -114,7 +123,7 @@ impl Available {
         if !record.is_free() {
             return Fast::Slow;
         }
-        let first = self.load();
+        let first = self.load_first();
         if first.slow() || !first.has(permits) {
             return Fast::Slow;
         }
@@ -145,7 +154,7 @@ impl Available {
     /// exchange, or before it, counts it as given back, and one before makes the exchange fail. `Slow`: nothing was done.
     #[inline(always)]
     pub(crate) fn give(&self, record: &Record, permits: u64) -> Fast {
-        let first = self.load();
+        let first = self.load_first();
         if first.slow() {
             return Fast::Slow;
         }
@@ -601,12 +610,14 @@ impl<'a> Permits<'a> {
     /// Under the lock: what the record holds goes out of circulation.
     pub(crate) fn forget(&self, number: u32) -> Result<(), Corrupt> {
         let record = self.record(number)?;
-        if let State::Held(permits) = record.state() {
-            let left = self.desk.permits.load(Ordering::Relaxed).saturating_sub(permits);
-            // The commit: a death from here on leaves a semaphore without them.
-            self.desk.permits.store(left, Ordering::Relaxed);
-        }
+        let State::Held(permits) = record.state() else { return Err(Corrupt) };
+        // Fewer, if the semaphore was made smaller than what is held: then it owes the rest still.
+        let all = self.desk.permits.load(Ordering::Relaxed);
+        let taken = permits.min(all);
+        // The commit: a death from here on leaves a semaphore without them.
+        self.desk.permits.store(all - taken, Ordering::Relaxed);
         record.set(State::Free);
+        self.available.add((permits - taken) as i64);
         Ok(())
     }
 
@@ -639,7 +650,7 @@ impl<'a> Permits<'a> {
     /// Whether a request for so many can never be granted as things are. With no permits at all it waits.
     pub(crate) fn too_many(&self, permits: u64) -> Option<u64> {
         let all = self.desk.permits.load(Ordering::Relaxed);
-        (permits > all && all > 0).then_some(all)
+        (permits > all && (all > 0 || permits > PERMITS_MAX)).then_some(all)
     }
 
     /// Under the lock: whether no permit is held.

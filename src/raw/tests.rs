@@ -3,6 +3,7 @@
 
 use super::event::Event;
 use super::lock::Lock;
+use super::owner::Entry;
 use super::word::Owner;
 use crate::sync::futex::Slept;
 use std::sync::{Arc, Barrier};
@@ -60,18 +61,57 @@ fn a_lock_taken_after_a_sleep_keeps_the_sleepers_bit() {
     assert!(lock.try_acquire_contended(b));
     // A sleeper that comes now finds the bit set already, and sleeps on exactly this word.
     lock.sleep(b, Duration::from_millis(1));
-    assert_eq!(lock.holder(), Some(b));
+    assert_eq!(holder(&lock), Some(b));
     lock.release();
-    assert_eq!(lock.holder(), None);
+    assert_eq!(holder(&lock), None);
 }
 
-/// Only the owner that the lock names can lose it to a thief.
+fn holder(lock: &Lock) -> Option<Owner> {
+    lock.holder().map(|seen| seen.owner)
+}
+
+/// Only the owner that was seen in the lock can lose it to a thief.
 #[test]
 fn a_lock_is_stolen_only_from_whom_it_names() {
     let (lock, dead, live, me) = (Lock::new(), Owner::of_index(0), Owner::of_index(1), Owner::of_index(2));
+    assert!(lock.try_acquire(dead));
+    let seen = lock.holder().unwrap();
+    lock.release();
     assert!(lock.try_acquire(live));
-    assert!(!lock.steal(dead, me));
-    assert_eq!(lock.holder(), Some(live));
-    assert!(lock.steal(live, me));
-    assert_eq!(lock.holder(), Some(me));
+    assert!(!lock.steal(seen, me));
+    assert_eq!(holder(&lock), Some(live));
+    assert!(lock.steal(lock.holder().unwrap(), me));
+    assert_eq!(holder(&lock), Some(me));
+}
+
+/// Whoever inherits the lock with a dead one's index is not robbed by a thief that saw the dead one there: of the two, one has it.
+#[test]
+fn a_lock_that_was_inherited_is_not_stolen_from_the_heir() {
+    let (lock, index, thief) = (Lock::new(), Owner::of_index(0), Owner::of_index(1));
+    assert!(lock.try_acquire(index));
+    let seen = lock.holder().unwrap();
+    assert!(lock.inherit(seen));
+    assert!(!lock.steal(seen, thief));
+    assert_eq!(holder(&lock), Some(index));
+    // And the other way round.
+    let seen = lock.holder().unwrap();
+    assert!(lock.steal(seen, thief));
+    assert!(!lock.inherit(seen));
+    assert_eq!(holder(&lock), Some(thief));
+}
+
+/// *Ending* is not written over an entry that has been occupied since its mark was seen.
+#[test]
+fn an_entry_that_was_occupied_again_is_not_ended() {
+    let entry = Entry::new();
+    entry.occupy();
+    let dead = entry.stage();
+    assert!(entry.occupy(), "the dead one's entry is inherited");
+    entry.end(dead);
+    assert!(entry.in_use() && !entry.stage().is_ending());
+    let seen = entry.stage();
+    entry.end(seen);
+    assert!(entry.stage().is_ending());
+    entry.vacate();
+    assert!(!entry.in_use());
 }

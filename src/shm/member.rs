@@ -6,8 +6,8 @@
 use super::fault::Fault;
 use crate::deadline::Wait;
 use crate::raw::Corrupt;
-use crate::raw::lock::Lock;
-use crate::raw::owner::{Description, Entry};
+use crate::raw::lock::{Lock, Seen};
+use crate::raw::owner::{Description, Entry, Stage};
 use crate::raw::word::Owner;
 use crate::stat::Participant;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, pause};
@@ -26,6 +26,9 @@ const SLEEP_LONGEST: Duration = Duration::from_millis(50);
 /// How long a call that does not wait puts up with a holder that lives and does not run; a timed call, at the least.
 const PATIENCE: Duration = Duration::from_millis(500);
 const PATIENCE_TIMED: Duration = Duration::from_millis(100);
+
+/// The identity of one that has not attached: of a fork generation that there never is.
+const NOBODY: u64 = (u32::MAX as u64) << 32;
 
 /// An object whose leavings can be put in order. The lock is held in each method but `wake_all`.
 pub(crate) trait Object {
@@ -59,6 +62,8 @@ pub(crate) struct Member {
     facts: Facts,
     /// Bits 32..63: the fork generation it attached in; bits 0..31: its attach index.
     identity: AtomicU64,
+    /// It takes part no more, and never again.
+    resigned: AtomicBool,
     /// An operation failed with words that name this index left behind: the entry stays in use, for a recoverer.
     untidy: AtomicBool,
 }
@@ -82,8 +87,13 @@ impl Member {
     /// A participant of the object that `fd` leads to; it has yet to [`attach`](Member::attach).
     pub(crate) fn new(fd: File, facts: Facts) -> Member {
         process::enroll(fd.as_fd().as_raw_fd());
-        let nobody = AtomicU64::new(u64::from(u32::MAX) << 32);
-        Member { fd, facts, identity: nobody, untidy: AtomicBool::new(false) }
+        Member {
+            fd,
+            facts,
+            identity: AtomicU64::new(NOBODY),
+            resigned: AtomicBool::new(false),
+            untidy: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -117,6 +127,9 @@ impl Member {
         if let Some(owner) = self.owner() {
             return Ok(owner);
         }
+        if self.resigned.load(Ordering::Acquire) {
+            return Err(Fault::System(libc::EBADF));
+        }
         // The fork handler could not open the file again if this is something else.
         if !file::facts(self.fd()).is_ok_and(|facts| facts.same_file(self.facts)) {
             return Err(Fault::System(libc::EBADF));
@@ -133,7 +146,7 @@ impl Member {
         let inherited = entry.occupy();
         describe(entry);
         let me = Owner::of_index(index);
-        if inherited || object.lock().holder() == Some(me) {
+        if inherited || object.lock().holder().is_some_and(|holder| holder.owner == me) {
             self.inherit(object, me)?;
         }
         self.identity.store(u64::from(process::generation()) << 32 | u64::from(index), Ordering::Relaxed);
@@ -188,18 +201,21 @@ impl Member {
             match lock.holder() {
                 None if lock.try_acquire_contended(me) => return Ok(Held { object, repaired: false }),
                 None => continue,
-                Some(holder) if holder == me && inherit => {
+                Some(left) if left.owner == me && inherit => {
+                    if !lock.inherit(left) {
+                        continue;
+                    }
                     let held = Held { object, repaired: true };
                     object.rebuild()?;
                     return Ok(held);
                 }
-                Some(holder) if holder != me => {
+                Some(holder) if holder.owner != me => {
                     if let Some(held) = self.steal(object, holder, me)? {
                         return Ok(held);
                     }
-                    lock.sleep(holder, sleep);
+                    lock.sleep(holder.owner, sleep);
                 }
-                Some(sibling) => lock.sleep(sibling, sleep),
+                Some(sibling) => lock.sleep(sibling.owner, sleep),
             }
             if lock.try_acquire_contended(me) {
                 return Ok(Held { object, repaired: false });
@@ -212,29 +228,30 @@ impl Member {
     }
 
     /// Takes the lock from `holder` if its byte is to be had, that is, if it is dead; then nothing cached can be trusted.
-    fn steal<'a, O: Object>(&self, object: &'a O, holder: Owner, me: Owner) -> Result<Option<Held<'a, O>>, Fault> {
+    fn steal<'a, O: Object>(&self, object: &'a O, holder: Seen, me: Owner) -> Result<Option<Held<'a, O>>, Fault> {
         let roster = process::roster();
-        let Some(entry) = object.entries().get(holder.index() as usize) else { return Err(Fault::Corrupt) };
-        let Some(right) = self.right_over(entry, holder.index())? else { return Ok(None) };
+        let index = holder.owner.index();
+        let Some(entry) = object.entries().get(index as usize) else { return Err(Fault::Corrupt) };
+        let Some(right) = self.right_over(entry, entry.stage(), index)? else { return Ok(None) };
         let held = object.lock().steal(holder, me).then(|| Held { object, repaired: true });
         let repaired = match &held {
             Some(_) => object.rebuild().map_err(Fault::from).and_then(|()| self.recover_others(object, me).map(|_| ())),
             None => Ok(()),
         };
-        self.give_right_back(right, holder.index())?;
+        self.give_right_back(right, index)?;
         drop(roster);
         repaired.map(|()| held)
     }
 
     /// The right to act for an index other than one's own, if its participant is dead, or is ending and will never store
     /// again. The roster is held; the caller then holds the object's lock, or takes it from that participant.
-    fn right_over(&self, entry: &Entry, index: u32) -> Result<Option<Right>, Fault> {
+    fn right_over(&self, entry: &Entry, seen: Stage, index: u32) -> Result<Option<Right>, Fault> {
         if bytelock::try_take(self.fd(), index)? {
             return Ok(Some(Right::Byte));
         }
         // The kernel marks the word when the keeper ends, which it does by a SIGKILL of the whole process (or its like): every
         // thread has it pending by then. After the barrier each has come to a point at which it takes effect.
-        Ok((entry.is_marked() && keeper::barrier().is_ok()).then_some(Right::Mark))
+        Ok((entry.is_marked(seen) && keeper::barrier().is_ok()).then_some(Right::Mark))
     }
 
     fn give_right_back(&self, right: Right, index: u32) -> Result<(), Fault> {
@@ -248,9 +265,11 @@ impl Member {
     pub(crate) fn recover<O: Object>(&self, object: &O, me: Owner, wait: Wait) -> Result<(), Fault> {
         let mut held = self.lock(object, me, wait)?;
         let roster = process::roster();
-        held.repaired |= self.recover_others(object, me)? > 0;
+        let dead = self.recover_others(object, me);
+        // Also after a failure: some may have been recovered before it.
+        held.repaired |= !matches!(dead, Ok(0));
         drop(roster);
-        Ok(())
+        dead.map(|_| ())
     }
 
     /// V1 to V6 of `docs/recovery.md` for every other index. The lock and the roster are held. Returns how many were dead.
@@ -258,17 +277,19 @@ impl Member {
         let mut dead = 0;
         let high = object.attach_high().load(Ordering::Acquire).min(Owner::INDEX_MAX + 1);
         for (index, entry) in (0..high).zip(object.entries()) {
-            if index == me.index() || !entry.in_use() {
+            let seen = entry.stage();
+            if index == me.index() || !seen.in_use() {
                 continue;
             }
-            let Some(right) = self.right_over(entry, index)? else { continue };
-            let recovered = match entry.is_ending() {
+            let Some(right) = self.right_over(entry, seen, index)? else { continue };
+            // With the byte nobody occupies it meanwhile; with the mark, one who does so waits for the lock before it works.
+            let recovered = match entry.stage().is_ending() {
                 true => Ok(()),
                 false => object.recover(Owner::of_index(index)).inspect(|()| dead += 1),
             };
             match (&recovered, right) {
                 (Ok(()), Right::Byte) => entry.vacate(),
-                (Ok(()), Right::Mark) => entry.end(),
+                (Ok(()), Right::Mark) => entry.end(seen),
                 (Err(_), _) => {}
             }
             self.give_right_back(right, index)?;
@@ -296,7 +317,7 @@ impl Member {
     pub(crate) fn anyone_dead<O: Object>(&self, object: &O, me: Owner) -> Result<bool, Fault> {
         let high = object.attach_high().load(Ordering::Acquire).min(Owner::INDEX_MAX + 1);
         for (index, entry) in (0..high).zip(object.entries()) {
-            let dead = || Ok::<_, Fault>(entry.is_marked() || bytelock::is_free(self.fd(), index)?);
+            let dead = || Ok::<_, Fault>(entry.is_marked(entry.stage()) || bytelock::is_free(self.fd(), index)?);
             if index != me.index() && entry.in_use() && dead()? {
                 return Ok(true);
             }
@@ -319,6 +340,21 @@ impl Member {
     /// Words that name this index stay behind: leave them to a recoverer when this handle goes.
     pub(crate) fn leave_untidy(&self) {
         self.untidy.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes part no more: every call from here on is refused. Under the object's lock, with no word left that names this index.
+    /// The byte is given back by [`give_byte_back`](Member::give_byte_back), after the lock.
+    pub(crate) fn resign<O: Object>(&self, object: &O, me: Owner) {
+        self.resigned.store(true, Ordering::Release);
+        self.identity.store(NOBODY, Ordering::Release);
+        if let Some(entry) = object.entries().get(me.index() as usize) {
+            entry.vacate();
+        }
+    }
+
+    /// See [`resign`](Member::resign).
+    pub(crate) fn give_byte_back(&self, me: Owner) -> Result<(), Fault> {
+        Ok(bytelock::release(self.fd(), me.index())?)
     }
 
     /// Leaves in order. Nothing of this handle is under way.

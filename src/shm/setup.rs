@@ -216,7 +216,12 @@ fn write_fixed(fd: &File, identity: &Identity) -> io::Result<()> {
 
 /// Whether the name stands for an ephemeral object whose creator is gone; if so, it does not any more.
 fn is_orphan<C: Core>(path: &Path) -> bool {
-    look_at::<C>(path).is_ok_and(|core| core.end_if_orphaned().unwrap_or(false))
+    let opened = file::open(path).map_err(|source| failed("open", path, source));
+    let core = opened.and_then(|fd| {
+        let identity = examine(C::KIND, &fd, path)?;
+        map::<C>(Some(path), path, fd, &identity)
+    });
+    core.is_ok_and(|core| core.end_if_orphaned().unwrap_or(false))
 }
 
 /// Removes a name, and ends the object behind it for those who have it open.
@@ -318,11 +323,24 @@ fn look_as<C: Core>(path: &Path) -> Option<Object> {
     Some(Object { kind, name, path: path.into(), mode: facts.mode, uid: facts.uid, memory: facts.memory, defect })
 }
 
-/// An object that is looked at without taking part.
+/// The files in a directory that hold objects of this kind, by their names.
+pub(crate) fn paths(kind: Kind, dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    let ours =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_bytes().starts_with(kind.prefix().as_bytes()));
+    let entries = std::fs::read_dir(dir).map_err(|source| failed("list", dir, source))?;
+    let paths: io::Result<Vec<PathBuf>> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+    Ok(paths.map_err(|source| failed("list", dir, source))?.into_iter().filter(ours).collect())
+}
+
+/// An object that is looked at without taking part, and without being written to.
 pub(crate) fn look_at<C: Core>(path: &Path) -> Result<C, OpenError> {
-    let fd = file::open(path).map_err(|source| refused_open(C::KIND, path, source))?;
+    let fd = file::open_to_look(path).map_err(|source| refused_open(C::KIND, path, source))?;
     let identity = examine(C::KIND, &fd, path)?;
-    map(Some(path), path, fd, &identity)
+    let facts = file::facts(fd.as_fd()).map_err(|source| failed("look at", path, source))?;
+    let region =
+        Region::to_look(fd.as_fd(), identity.geometry.file_size()).map_err(|source| failed("map", path, source))?;
+    let base = Base::new(&identity, Some(path.to_path_buf()), Member::new(fd, facts));
+    C::new(base, identity.geometry, region).ok_or_else(|| not_ours(C::KIND, path, "it holds another kind of object"))
 }
 
 fn refused_open(kind: Kind, path: &Path, source: io::Error) -> OpenError {

@@ -71,6 +71,12 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     Ok(File::new(fs::open(path, flags, Mode::empty())?))
 }
 
+/// As [`open`], for reading only.
+pub(crate) fn open_to_look(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    Ok(File::new(fs::open(path, flags, Mode::empty())?))
+}
+
 /// Opens the file behind a descriptor anew: another open file description, which holds none of the locks of the first.
 pub(crate) fn reopen(fd: BorrowedFd<'_>) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;

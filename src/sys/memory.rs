@@ -33,6 +33,15 @@ impl Mapping {
         Mapping::made(address, len)
     }
 
+    /// The first `len` bytes of `fd`, which need be open for reading only, as they are when each page is looked at; what is written
+    /// there stays in this process.
+    pub(crate) fn copy(fd: BorrowedFd<'_>, len: usize) -> io::Result<Mapping> {
+        let (prot, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE);
+        // SAFETY: as above.
+        let address = unsafe { mmap(std::ptr::null_mut(), len, prot, flags, fd, 0)? };
+        Mapping::made(address, len)
+    }
+
     /// `len` bytes of no file, zero at first, shared with fork children.
     pub(crate) fn anonymous(len: usize) -> io::Result<Mapping> {
         let prot = ProtFlags::READ | ProtFlags::WRITE;

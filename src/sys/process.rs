@@ -3,7 +3,8 @@
 //! A fork child shares its parent's open file descriptions, and with them the byte locks that say "alive". So the roster
 //! keeps every such descriptor, and a fork handler gives the child descriptions of its own before it runs anything else.
 
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -63,34 +64,47 @@ pub(crate) fn dismiss(fd: RawFd) {
     roster().retain(|other| *other != fd);
 }
 
-/// Does something to every enrolled descriptor but `kept` that `chosen` chooses.
-pub(crate) fn for_others(kept: RawFd, chosen: impl Fn(BorrowedFd<'_>) -> bool, act: fn(BorrowedFd<'_>)) {
-    for fd in roster().iter().copied().filter(|fd| *fd != kept) {
-        // SAFETY: the roster's descriptors are open until they are dismissed, which needs the mutex that is held here.
-        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        if chosen(fd) {
-            act(fd);
+/// How many enrolled descriptors `chosen` chooses.
+pub(crate) fn enrolled(chosen: impl Fn(BorrowedFd<'_>) -> bool) -> usize {
+    // SAFETY: the roster's descriptors are open until they are dismissed, which needs the mutex that is held here.
+    let choose = |fd: &&RawFd| chosen(unsafe { BorrowedFd::borrow_raw(**fd) });
+    roster().iter().filter(choose).count()
+}
+
+/// A descriptor of this process that may be somebody else's, and that exec closes.
+pub(crate) struct Stray(RawFd);
+
+impl AsFd for Stray {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: it was open when it was found; should its owner close it meanwhile, the calls made on it fail or, on a number used
+        // again, look at another file: it is only looked at, and replaced, by one that is about to become another program.
+        unsafe { BorrowedFd::borrow_raw(self.0) }
+    }
+}
+
+/// The descriptors that exec closes and that `chosen` chooses, whoever opened them.
+pub(crate) fn descriptors(chosen: impl Fn(BorrowedFd<'_>) -> bool) -> io::Result<Vec<Stray>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let number = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok());
+        let Some(stray) = number.map(Stray) else { continue };
+        // One that was closed since (that of the listing itself) gives an error, and is of no interest.
+        let closes = rustix::io::fcntl_getfd(&stray).is_ok_and(|flags| flags.contains(rustix::io::FdFlags::CLOEXEC));
+        if closes && chosen(stray.as_fd()) {
+            found.push(stray);
         }
     }
+    Ok(found)
 }
 
-/// Closes the description under a number of ours, and keeps the number.
-pub(crate) fn replace_by_null(fd: BorrowedFd<'_>) {
-    // SAFETY: the path is NUL-terminated.
-    let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
-    if null < 0 {
-        return;
+/// Closes the description under a number, and keeps the number, so that nothing else comes to stand under it.
+pub(crate) fn replace_by_null(stray: Stray) -> io::Result<()> {
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    // SAFETY: both are open descriptors of this process; dup3 closes the old description under the number, which stays open.
+    match unsafe { libc::dup3(null.as_raw_fd(), stray.0, libc::O_CLOEXEC) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
     }
-    // SAFETY: both are open descriptors of ours; dup3 closes the old description under `fd`, whose number stays open.
-    unsafe { libc::dup3(null, fd.as_raw_fd(), libc::O_CLOEXEC) };
-    // SAFETY: `null` was opened above and is used by nobody else.
-    unsafe { libc::close(null) };
-}
-
-/// A descriptor stays open when another program takes this one's place.
-pub(crate) fn keep_open(fd: BorrowedFd<'_>) {
-    // An open descriptor of ours: it cannot fail.
-    let _ = super::file::keep_across_exec(fd);
 }
 
 extern "C" fn before_fork() {

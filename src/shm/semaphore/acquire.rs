@@ -2,7 +2,7 @@
 
 use super::{Core, Grant, Shared, Wakes};
 use crate::deadline::Wait;
-use crate::error::AcquireError;
+use crate::error::{AccessError, AcquireError};
 use crate::raw::event::{Announced, Event};
 use crate::raw::permits::{Fast, Permits, Purpose, Record, State};
 use crate::raw::word::Owner;
@@ -90,9 +90,12 @@ impl Core {
 
     /// A permit that was waited for as a signal is nobody's: it goes out of circulation.
     fn swallow(&self, mut grant: Grant) -> Result<Grant, AcquireError> {
-        match self.forget(&mut grant) {
+        let forgotten = self.forget(&mut grant);
+        // If it failed, the signal goes back.
+        self.release(&mut grant);
+        match forgotten {
             Ok(()) => Ok(grant),
-            Err(crate::error::AccessError::System(errno)) => Err(AcquireError::System(errno)),
+            Err(AccessError::System(errno)) => Err(AcquireError::System(errno)),
             Err(_) => Err(AcquireError::Corrupt),
         }
     }
@@ -122,7 +125,7 @@ impl Core {
             Begun::Refused => return self.try_once_more(me, permits, purpose),
         };
         // Only now: most calls that come here with the lock go without, and never need to be told of a death.
-        let watched = self.watch_out(me, wait).map_err(AcquireError::from);
+        let watched = self.watch_out(me, wait).map_err(AcquireError::from).and_then(|()| self.look_for_deadlock(true));
         match watched.and_then(|()| self.sleep(me, queued, permits, wait)) {
             Ok(Some(())) => Ok(Grant::new(queued.number, permits, queued.pooled)),
             Ok(None) => self.give_up(me, queued, permits, AcquireError::TimedOut),
@@ -143,6 +146,10 @@ impl Core {
     fn begin_waiting(&self, me: Owner, permits: u64, purpose: Purpose, wait: Wait) -> Result<Begun, AcquireError> {
         let (life, since) = (self.life(), process::unix_nanos_coarse());
         self.locked(me, wait, |shared, wakes| {
+            if life != Life::Open {
+                // Whoever ended it may have died before it closed the fast path.
+                shared.available.slow_down();
+            }
             self.check(shared, permits, purpose, life)?;
             if purpose == Purpose::Idle && shared.is_idle() {
                 return Ok(Begun::Granted(Grant::nothing()));
@@ -157,7 +164,11 @@ impl Core {
             }
             shared.enqueue(place.number, permits, purpose, false, since)?;
             // C3: who gave back before the flag was set has not seen us.
-            settle(shared, wakes)?;
+            if let Err(fault) = settle(shared, wakes) {
+                shared.give(place.number)?;
+                self.free_place(shared, place)?;
+                return Err(fault.into());
+            }
             Ok(Begun::Queued(place))
         })
     }
@@ -229,7 +240,7 @@ impl Core {
         match (record.state(), life) {
             (State::Held(_) | State::Idle, _) => Ok(Some(())),
             (State::Idling, _) => Ok(None),
-            (State::Waiting(_) | State::Wanting(_), Life::Open) => self.look_for_deadlock().map(|()| None),
+            (State::Waiting(_) | State::Wanting(_), Life::Open) => self.look_for_deadlock(false).map(|()| None),
             (State::Waiting(_) | State::Wanting(_), Life::Closed) => Err(AcquireError::Closed),
             (State::Waiting(_) | State::Wanting(_), Life::Unlinked) => Err(AcquireError::Unlinked),
             (State::Rejected, _) => Err(AcquireError::TooMany { asked: permits, permits: self.permits() }),

@@ -7,9 +7,13 @@ use crate::name::{Kind, Name};
 use crate::raw::permits::State;
 use crate::shm::setup;
 use crate::stat::{Participant, Stuck};
+use crate::sync::Ordering;
 use crate::sys::process;
 use std::collections::HashSet;
 use std::path::Path;
+
+/// How often a wait that goes on looks again.
+const LOOK_EVERY_MILLIS: u64 = 500;
 
 /// A process, as far as entries tell: pid and pid namespace.
 type Process = (u32, u64);
@@ -36,10 +40,10 @@ pub(crate) fn deadlocks(dir: &Path) -> Result<Vec<Stuck>, OpenError> {
 }
 
 fn scenes(dir: &Path) -> Result<Vec<Scene>, OpenError> {
-    let objects = setup::list(dir)?;
-    let semaphores = objects.into_iter().filter(|object| object.kind == Kind::Semaphore && object.defect.is_none());
-    // What cannot be opened any more has gone.
-    Ok(semaphores.filter_map(|object| setup::look_at::<Core>(&object.path).ok()).map(|core| core.scene()).collect())
+    // Opened for reading only: whoever closes a file that was open for writing wakes all its sentries.
+    let semaphores =
+        setup::paths(Kind::Semaphore, dir)?.into_iter().filter_map(|path| setup::look_at::<Core>(&path).ok());
+    Ok(semaphores.map(|core| core.scene()).collect())
 }
 
 impl Core {
@@ -59,9 +63,16 @@ impl Core {
         Scene { name: self.base.name.clone(), permits: self.permits(), held, waiting }
     }
 
-    /// Fails if this process waits for what can never come, for handles that were asked to look.
-    pub(super) fn look_for_deadlock(&self) -> Result<(), AcquireError> {
+    /// For handles that were asked to look: fails if this process waits for what can never come. Looks at once where a wait
+    /// begins, then no more than twice a second.
+    pub(super) fn look_for_deadlock(&self, begins: bool) -> Result<(), AcquireError> {
         let Some(dir) = &self.deadlocks else { return Ok(()) };
+        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        let before = self.looked.load(Ordering::Relaxed);
+        if !begins && before != 0 && now.saturating_sub(before) < LOOK_EVERY_MILLIS {
+            return Ok(());
+        }
+        self.looked.store(now, Ordering::Relaxed);
         let me = process::describe();
         let mine =
             |stuck: &Stuck| who(&stuck.process) == (me.pid, me.pid_namespace) && stuck.waits_at == self.base.name;

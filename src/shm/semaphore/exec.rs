@@ -2,11 +2,13 @@
 
 use super::{Core, Grant};
 use crate::deadline::Wait;
+use crate::raw::permits::State;
+use crate::raw::word::Owner;
 use crate::shm::fault::Fault;
 use crate::shm::member::Member;
 use crate::sys::{bytelock, file, held, process};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -20,23 +22,29 @@ pub(crate) struct Exec<'a> {
 }
 
 impl Core {
-    /// X1 to X6: becomes the command. Comes back only if that fails; the permit has been given back then.
-    pub(crate) fn exec(&self, mut grant: Grant, mut exec: Exec<'_>) -> io::Error {
-        match self.hand_over(&mut grant, &mut exec) {
+    /// X1 to X7: becomes the command. Comes back only if that fails; the permit has been given back then.
+    pub(crate) fn exec(&self, mut grant: Grant, exec: Exec<'_>) -> io::Error {
+        let (keep, command) = (exec.keep, exec.command);
+        let error = match self.hand_over(&mut grant, command, keep) {
+            Ok(hand) if keep => {
+                let error = command.exec();
+                self.take_back(&mut grant, &hand);
+                error
+            }
+            // The byte is free when `hand` is dropped, as if the command had ended.
             Ok(hand) => {
-                let error = exec.command.exec();
-                // The byte is free from here on, as if the command had ended.
+                let error = command.exec();
                 drop(hand);
                 error
             }
-            Err(fault) => {
-                self.release(&mut grant);
-                fault.into()
-            }
-        }
+            Err(fault) => fault.into(),
+        };
+        self.release(&mut grant);
+        error
     }
 
-    fn hand_over(&self, grant: &mut Grant, exec: &mut Exec<'_>) -> Result<Member, Fault> {
+    /// X1 to X6.
+    fn hand_over(&self, grant: &mut Grant, command: &mut Command, keep: bool) -> Result<Member, Fault> {
         if grant.generation != process::generation() {
             return Err(Fault::System(libc::ECHILD));
         }
@@ -45,42 +53,86 @@ impl Core {
         let hand = Member::new(file::reopen(self.fd())?, self.base.member.facts());
         let index = hand.attach(&shared)?;
         let entry = shared.entries.get(index.index() as usize).ok_or(Fault::Corrupt)?;
-        entry.become_command(&command_name(exec.command));
-        // X3: from here on the permit is that index's.
-        self.locked(me, Wait::Forever, |permits, _| permits.move_to(grant.number, index).map_err(Fault::from))?;
-        self.disown(grant.number);
-        let _ = grant.take();
-        self.give_records_back();
-        self.dismiss_keeper();
-        self.base.member.detach(&shared);
-        if exec.keep {
-            file::keep_across_exec(hand.fd())?;
-        } else {
+        entry.become_command(&command_name(command));
+        let handed =
+            if keep { self.hand_to_all(grant, me, index, &hand) } else { self.let_go(grant, me, index, &hand) };
+        if let Err(fault) = handed {
+            hand.detach(&shared);
+            return Err(fault);
+        }
+        if !keep {
             let (variable, value) = held::with(hand.fd())?;
-            exec.command.env(variable, value);
-            hold_as_process(hand.fd(), index.index(), &hand)?;
+            command.env(variable, value);
         }
         Ok(hand)
     }
 
-    /// The record is no thread's own any more.
-    fn disown(&self, number: u32) {
+    /// X3, X6 of *keep*. What else this handle has stays its own until exec closes its descriptor.
+    fn hand_to_all(&self, grant: &mut Grant, me: Owner, index: Owner, hand: &Member) -> Result<(), Fault> {
+        file::keep_across_exec(hand.fd())?;
+        self.locked(me, Wait::Forever, |permits, _| permits.move_to(grant.number, index).map_err(Fault::from))?;
+        self.disown(Some(grant.number));
+        // No thread's own any more: it goes back to all.
+        grant.pooled = true;
+        Ok(())
+    }
+
+    /// After an exec that failed: the permit is this handle's again.
+    fn take_back(&self, grant: &mut Grant, hand: &Member) {
+        let Ok(me) = self.me() else { return };
+        let moved = self.locked(me, Wait::Forever, |permits, _| permits.move_to(grant.number, me).map_err(Fault::from));
+        match moved {
+            Ok(()) => hand.detach(&self.shared()),
+            // It comes back when `hand` is dropped, and somebody recovers it.
+            Err(_) => drop(grant.take()),
+        }
+    }
+
+    /// X3 to X6 of *let go*: this handle ends here, for none of its descriptors may be closed by exec.
+    fn let_go(&self, grant: &mut Grant, me: Owner, index: Owner, hand: &Member) -> Result<(), Fault> {
+        let fd = hand.fd();
+        let others = process::enrolled(|other| other.as_raw_fd() != fd.as_raw_fd() && hand.leads_to(other));
+        if others > 1 {
+            return Err(Fault::Busy);
+        }
+        self.dismiss_keeper();
+        self.end_sentry();
+        let shared = self.shared();
+        self.locked(me, Wait::Forever, |permits, _| {
+            let mine = || permits.numbered().filter(|(_, record)| record.owner() == Some(me));
+            if mine().any(|(number, record)| number != grant.number && record.state() != State::Free) {
+                return Err(Fault::Busy);
+            }
+            self.disown(None);
+            permits.move_to(grant.number, index)?;
+            mine().try_for_each(|(number, _)| permits.discard(number))?;
+            self.base.member.resign(&shared, me);
+            Ok(())
+        })?;
+        // From here on the permit is that index's, and there is no way back.
+        drop(grant.take());
+        self.base.member.give_byte_back(me)?;
+        hold_as_process(hand, index.index())
+    }
+
+    /// This record, or none at all, is no thread's own any more.
+    fn disown(&self, number: Option<u32>) {
         for word in &self.own {
-            if word.load(Ordering::Relaxed) as u32 == number + 1 {
+            if number.is_none_or(|number| word.load(Ordering::Relaxed) as u32 == number + 1) {
                 word.store(0, Ordering::Relaxed);
             }
         }
     }
 }
 
-/// X4 to X6: the byte is held by the process, not by the description. At no moment is it held by neither.
-fn hold_as_process(fd: BorrowedFd<'_>, index: u32, hand: &Member) -> Result<(), Fault> {
-    // Closing any descriptor of the file gives a process's record locks back: so there must be no other at exec. If this process is
-    // a command already that holds a permit of this semaphore, none may be closed now, and all stay open.
-    if held::is_held(fd) {
-        process::for_others(fd.as_raw_fd(), |other| hand.leads_to(other), process::keep_open);
-    } else {
-        process::for_others(fd.as_raw_fd(), |other| hand.leads_to(other), process::replace_by_null);
+/// X5, X6: the byte is held by the process, not by the description. At no moment is it held by neither.
+fn hold_as_process(hand: &Member, index: u32) -> Result<(), Fault> {
+    let fd = hand.fd();
+    // Closing any descriptor of the file gives a process's record locks back: so there must be none that exec closes. If this
+    // process is a command already that holds a permit of this semaphore, none may be closed now either, and all stay open.
+    let stay = held::is_held(fd);
+    for other in process::descriptors(|other| other.as_raw_fd() != fd.as_raw_fd() && hand.leads_to(other))? {
+        if stay { file::keep_across_exec(other.as_fd())? } else { process::replace_by_null(other)? }
     }
     bytelock::share(fd, index)?;
     bytelock::take_for_process(fd, index)?;

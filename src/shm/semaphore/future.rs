@@ -6,6 +6,7 @@ use crate::deadline::Wait;
 use crate::error::AcquireError;
 use crate::raw::permits::State;
 use crate::shm::fault::Fault;
+use crate::shm::layout::Life;
 use crate::shm::layout::semaphore::RECORDS;
 use crate::sys::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +19,8 @@ pub(crate) struct Request {
     generation: u32,
 }
 
-/// The wakers of futures that wait, each by the number of its record.
+/// The wakers of futures that wait, each by the number of its record. Wakers are cloned and dropped without the mutex: they may
+/// own a task that owns another future of this handle.
 pub(super) struct Futures(Mutex<Vec<(u32, Waker)>>);
 
 impl Futures {
@@ -27,7 +29,7 @@ impl Futures {
     }
 
     fn list(&self) -> MutexGuard<'_, Vec<(u32, Waker)>> {
-        // No foreign code runs while it is held but a waker's clone and drop; a panic there leaves the list whole.
+        // No foreign code runs while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -36,15 +38,35 @@ impl Futures {
     }
 
     fn remember(&self, number: u32, waker: &Waker) {
+        let known = |(other, waker_before): &(u32, Waker)| *other == number && waker_before.will_wake(waker);
+        if self.list().iter().any(known) {
+            return;
+        }
+        let mut waker = waker.clone();
         let mut list = self.list();
         match list.iter_mut().find(|(other, _)| *other == number) {
-            Some((_, known)) => known.clone_from(waker),
-            None => list.push((number, waker.clone())),
+            Some((_, before)) => std::mem::swap(before, &mut waker),
+            None => return list.push((number, waker)),
         }
+        drop(list);
+        drop(waker);
     }
 
     fn forget(&self, number: u32) {
-        self.list().retain(|(other, _)| *other != number);
+        let mut list = self.list();
+        let found = list.iter().position(|(other, _)| *other == number).map(|place| list.swap_remove(place));
+        drop(list);
+        drop(found);
+    }
+
+    /// Wakes those whose number is chosen. Each is taken out: it is remembered again when it is polled.
+    pub(super) fn wake(&self, chosen: impl Fn(u32) -> bool) {
+        let mut list = self.list();
+        let (news, wait): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut *list).into_iter().partition(|(number, _)| chosen(*number));
+        *list = wait;
+        drop(list);
+        news.into_iter().for_each(|(_, waker)| waker.wake());
     }
 }
 
@@ -87,7 +109,12 @@ impl Core {
 
     /// A permit, or a place in the queue.
     fn begin_future(&self, permits: u64) -> Result<Result<Grant, Place>, AcquireError> {
+        if self.opened_in != process::generation() {
+            // The list of futures may have been locked when this process was forked.
+            return Err(AcquireError::System(libc::ECHILD));
+        }
         let me = self.me()?;
+        self.start_keeper(me);
         let (life, since) = (self.life(), process::unix_nanos_coarse());
         self.locked(me, Wait::No, |shared, wakes| {
             self.check(shared, permits, Purpose::Permit, life)?;
@@ -97,13 +124,17 @@ impl Core {
                 return Ok(Ok(Grant::new(number, permits, true)));
             }
             shared.enqueue(number, permits, Purpose::Permit, true, since)?;
-            settle(shared, wakes)?;
+            if let Err(fault) = settle(shared, wakes) {
+                shared.give(number)?;
+                shared.discard(number)?;
+                return Err(fault.into());
+            }
             Ok(Err(Place { number, pooled: true }))
         })
     }
 
     /// Sees what has become of a place in the queue, and has `waker` woken when that changes.
-    pub(crate) fn poll(&self, request: &mut Request, waker: &Waker) -> Poll<Result<Grant, AcquireError>> {
+    pub(crate) fn poll(self: &Arc<Core>, request: &mut Request, waker: &Waker) -> Poll<Result<Grant, AcquireError>> {
         if request.generation != process::generation() {
             // The parent's place; there is none of this process's.
             return Poll::Ready(Err(AcquireError::System(libc::ECHILD)));
@@ -112,7 +143,13 @@ impl Core {
         self.sentry.futures.remember(request.place.number, waker);
         let outcome = self.record(request.place.number).and_then(|record| self.outcome(record, request.permits));
         let result = match outcome {
-            Ok(None) => return Poll::Pending,
+            Ok(None) => match self.start_sentry() {
+                Ok(()) => return Poll::Pending,
+                Err(fault) => {
+                    self.cancel(Request { ..*request });
+                    Err(fault.into())
+                }
+            },
             Ok(Some(())) => {
                 self.sentry.futures.forget(request.place.number);
                 Ok(Grant::new(request.place.number, request.permits, true))
@@ -142,17 +179,12 @@ impl Core {
         }
     }
 
-    /// Wakes the futures whose place says something new, and all when the semaphore has ended.
+    /// Wakes the futures whose place says something new, and all when the semaphore has ended, or where each looks for deadlocks.
     pub(super) fn wake_futures(&self) {
-        let waits = |number: &u32| {
-            let record = self.record(*number);
-            record.is_ok_and(|record| matches!(record.state(), State::Waiting(_)))
-        };
-        let ended = self.life() != crate::shm::layout::Life::Open || self.deadlocks.is_some();
-        let list = self.sentry.futures.list();
-        let news: Vec<Waker> =
-            list.iter().filter(|(number, _)| ended || !waits(number)).map(|(_, waker)| waker.clone()).collect();
-        drop(list);
-        news.into_iter().for_each(Waker::wake);
+        let all = self.life() != Life::Open || self.deadlocks.is_some();
+        self.sentry.futures.wake(|number| {
+            let waits = self.record(number).is_ok_and(|record| matches!(record.state(), State::Waiting(_)));
+            all || !waits
+        });
     }
 }

@@ -33,7 +33,7 @@ use crate::name::{Kind, Name};
 use crate::raw::Corrupt;
 use crate::raw::lock::Lock;
 use crate::raw::owner::Entry;
-use crate::raw::permits::{Label, Permits, Record};
+use crate::raw::permits::{Label, PERMITS_MAX, Permits, Record};
 use crate::raw::word::Owner;
 use crate::region::{Area, Region};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -44,6 +44,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 /// The permits of a semaphore that is created without saying how many.
 const PERMITS_DEFAULT: u64 = 1;
@@ -64,6 +65,11 @@ pub(crate) struct Core {
     keeper: Mutex<Option<Keeper>>,
     /// Whether it may have one.
     may_keep: bool,
+    /// The fork generation that opened it.
+    opened_in: u32,
+    /// When a wait last looked for deadlocks: milliseconds since `opened`, + 1; 0 if none did.
+    looked: AtomicU64,
+    opened: Instant,
     /// Where to look for cycles before waiting, if at all.
     deadlocks: Option<PathBuf>,
 }
@@ -107,7 +113,9 @@ impl Object for Shared<'_> {
     }
 
     fn rebuild(&self) -> Result<(), Corrupt> {
-        self.permits.rebuild()
+        self.permits.rebuild()?;
+        // The dead one may have left nobody behind to be recovered, but permits that it had just put back.
+        self.permits.settle(|_, record| record.event.signal(1))
     }
 
     fn recover(&self, owner: Owner) -> Result<(), Corrupt> {
@@ -196,7 +204,7 @@ impl setup::Core for Core {
     type Wanted = Option<u64>;
 
     fn geometry(wanted: &Option<u64>) -> Result<Geometry, OutOfRange> {
-        in_range("the number of permits", wanted.unwrap_or(PERMITS_DEFAULT), 0, crate::semaphore::PERMITS_MAX)?;
+        in_range("the number of permits", wanted.unwrap_or(PERMITS_DEFAULT), 0, PERMITS_MAX)?;
         Ok(Geometry::Semaphore)
     }
 
@@ -219,6 +227,9 @@ impl setup::Core for Core {
             sentry: Sentry::new(),
             kept: AtomicU64::new(0),
             keeper: Mutex::new(None),
+            opened_in: process::generation(),
+            looked: AtomicU64::new(0),
+            opened: Instant::now(),
             deadlocks: None,
         })
     }

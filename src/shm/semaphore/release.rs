@@ -92,6 +92,9 @@ impl Core {
 
     /// Makes one permit of two of this handle.
     pub(crate) fn merge(&self, into: &mut Grant, other: &mut Grant) -> Result<(), AccessError> {
+        if into.generation != process::generation() || into.number == NOTHING {
+            return Err(AccessError::System(libc::EINVAL));
+        }
         self.with_held(other, |permits, other, _, _| {
             permits.merge(other.number, into.number)?;
             into.permits += other.permits;

@@ -10,8 +10,9 @@ use crate::shm::fault::Fault;
 use crate::sync::AtomicU64;
 use crate::sys::{file, process, thread};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How often the sentry looks while it cannot be told, or while futures wait, whose wake may have died with its sender.
@@ -23,15 +24,24 @@ const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_micros(200), Durat
 /// Whether there is one: the fork generation that started it + 1; 0 if none did.
 pub(super) struct Sentry {
     started: AtomicU64,
+    /// To be waited for where it must not be there any more.
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// It shall end.
+    dismissed: AtomicBool,
     pub(super) futures: super::future::Futures,
 }
 
 impl Sentry {
     pub(super) fn new() -> Sentry {
-        Sentry { started: AtomicU64::new(0), futures: super::future::Futures::new() }
+        Sentry {
+            started: AtomicU64::new(0),
+            thread: Mutex::new(None),
+            dismissed: AtomicBool::new(false),
+            futures: super::future::Futures::new(),
+        }
     }
 
-    fn is_running(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         self.started.load(Ordering::Acquire) == u64::from(process::generation()) + 1
     }
 }
@@ -59,10 +69,33 @@ impl Core {
             return Ok(());
         }
         let core = Arc::downgrade(self);
-        thread::spawn_quiet("chappe-sentry", move || keep_watch(&core, watch)).map(drop).map_err(|error| {
-            self.sentry.started.store(0, Ordering::Release);
-            Fault::from(error)
-        })
+        match thread::spawn_quiet("chappe-sentry", move || keep_watch(&core, watch)) {
+            Ok(thread) => {
+                // A mutex that another thread held at a fork stays locked: then nobody waits for the sentry.
+                if let Ok(mut place) = self.sentry.thread.try_lock() {
+                    *place = Some(thread);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.sentry.started.store(0, Ordering::Release);
+                // Futures that relied on it look again, and find out.
+                self.sentry.futures.wake(|_| true);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Ends the sentry, and waits until it has.
+    pub(super) fn end_sentry(&self) {
+        if !self.sentry.is_running() {
+            return;
+        }
+        self.sentry.dismissed.store(true, Ordering::Release);
+        super::ring(self.fd());
+        let thread = self.sentry.thread.try_lock().ok().and_then(|mut place| place.take());
+        // It cannot panic but in a waker, and then it has ended.
+        thread.into_iter().for_each(|thread| drop(thread.join()));
     }
 
     /// The handle goes, and the sentry with it: it wakes, and finds nobody.
@@ -90,10 +123,15 @@ impl Core {
 
 fn keep_watch(core: &Weak<Core>, watch: Option<OwnedFd>) {
     loop {
-        let waiting = core.upgrade().is_some_and(|core| core.sentry.futures.any());
+        let waiting = match core.upgrade() {
+            Some(core) if core.sentry.dismissed.load(Ordering::Acquire) => return,
+            Some(core) => core.sentry.futures.any(),
+            None => return,
+        };
         let timeout = (watch.is_none() || waiting).then_some(LOOK_EVERY);
         file::await_news(watch.as_ref().map(OwnedFd::as_fd), timeout);
-        let Some(core) = core.upgrade() else { return };
-        core.look_around();
+        if let Some(core) = core.upgrade() {
+            core.look_around();
+        }
     }
 }
