@@ -10,6 +10,9 @@ mod json;
 mod ls;
 mod mq;
 mod output;
+mod page;
+mod rm;
+mod sem;
 mod values;
 
 use args::{Cli, Command};
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), exit::Failure> {
     match command {
         Command::Mq(verb) => mq::run(verb),
+        Command::Sem(verb) => sem::run(verb),
         Command::Ls(args) => ls::run(&args),
         Command::Demo => demo::run(),
         Command::Completions { shell } => complete::run(shell),

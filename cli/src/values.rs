@@ -1,24 +1,24 @@
-//! How the values of options are read: names, sizes, durations, modes; and how sizes are written. It decides about text
+//! How the values of options are read: names, sizes, durations, labels, modes; and how sizes are written. It decides about text
 //! only, not about what a queue can have: that is the library's.
 
 use bytesize::ByteSize;
-use chappe::{Name, NameError};
+use chappe::{LABEL_BYTES_MAX, Name, NameError};
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-/// The start of names that are not queues of ours; no queue can be created with it through this command.
-const RESERVED: &[u8] = b"posix:";
+/// The start of names that are not ours; nothing of ours can be created with it through this command.
+const POSIX: &[u8] = b"posix:";
 
 /// Why a NAME was refused.
 #[derive(Debug)]
 pub enum BadName {
     /// It breaks the library's rule.
     Rule(NameError),
-    /// It begins with `posix:`.
-    Reserved,
+    /// It begins with `posix:`, and the verb has a reason not to take that.
+    Posix(&'static str),
 }
 
 impl std::error::Error for BadName {}
@@ -27,22 +27,27 @@ impl fmt::Display for BadName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BadName::Rule(rule) => rule.fmt(f),
-            BadName::Reserved => f.write_str(
-                "`posix:` is kept for the kernel's queues, which this version does not reach; take a name without it",
-            ),
+            BadName::Posix(reason) => f.write_str(reason),
         }
     }
 }
 
-/// Reads a NAME: any bytes that the library takes, except those kept for later.
+/// Reads the NAME of a queue: any bytes that the library takes, except those kept for later.
 pub fn name_parser() -> impl TypedValueParser<Value = Name> {
-    OsStringValueParser::new().try_map(name)
+    own_name_parser(
+        "`posix:` is kept for the kernel's queues, which this version does not reach; take a name without it",
+    )
 }
 
-fn name(text: OsString) -> Result<Name, BadName> {
+/// Reads a NAME of ours. With `posix:` before it, it is refused for this reason.
+pub fn own_name_parser(reason: &'static str) -> impl TypedValueParser<Value = Name> {
+    OsStringValueParser::new().try_map(move |text| own_name(&text, reason))
+}
+
+fn own_name(text: &OsStr, reason: &'static str) -> Result<Name, BadName> {
     let bytes = text.as_bytes();
-    if bytes.starts_with(RESERVED) {
-        return Err(BadName::Reserved);
+    if bytes.starts_with(POSIX) {
+        return Err(BadName::Posix(reason));
     }
     Name::new(bytes).map_err(BadName::Rule)
 }
@@ -71,6 +76,16 @@ pub fn size_text(bytes: u64) -> String {
 /// Reads a DURATION: `250ms`, `2s`, `1m 30s`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; a duration has a unit: 250ms, 2s, 1m"))
+}
+
+/// Reads a label: as long as the library keeps.
+pub fn label(text: &str) -> Result<String, String> {
+    match text.len() {
+        length if length > LABEL_BYTES_MAX => {
+            Err(format!("a label has at most {LABEL_BYTES_MAX} bytes, this one has {length}"))
+        }
+        _ => Ok(text.to_owned()),
+    }
 }
 
 /// Permission bits, written in octal.

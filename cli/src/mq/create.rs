@@ -4,7 +4,7 @@ use crate::args::Create;
 use crate::exit::{self, Failure};
 use crate::output::note;
 use crate::values::OctalMode;
-use chappe::{OpenError, Queue, QueueOptions};
+use chappe::{Kind, OpenError, Queue, QueueOptions};
 
 /// How often a queue may come or go between our looking and our acting before we say that somebody plays with us.
 const TRIES: usize = 100;
@@ -43,7 +43,7 @@ fn existing(args: &Create, queue: &Queue) -> Result<(), Failure> {
     let mode = OctalMode(queue.stat().map_err(|error| exit::access(queue, error))?.mode);
     match args.mode {
         Some(wanted) if wanted != mode => {
-            Err(exit::mismatch(queue.name(), &format!("mode {mode}"), &format!("mode {wanted}")))
+            Err(exit::mismatch(Kind::Queue, queue.name(), &format!("mode {mode}"), &format!("mode {wanted}")))
         }
         _ => say("exists", queue),
     }

@@ -7,7 +7,8 @@ mod stat;
 
 use crate::args::{Mq, Purge, Rm};
 use crate::exit::{self, Failure};
-use crate::output::{Output, name_text, note};
+use crate::output::{Output, name_text};
+use crate::rm;
 use chappe::{Name, Queue};
 
 /// Runs a verb.
@@ -35,27 +36,6 @@ fn purge(args: &Purge) -> Result<(), Failure> {
     Output::open()?.write(format!("{done} {count}\n").as_bytes())
 }
 
-/// Tries all names; the first failure decides the exit code, and each is reported when it happens.
 fn rm(args: &Rm) -> Result<(), Failure> {
-    let mut output = Output::open()?;
-    let mut first = None;
-    for name in &args.names {
-        match Queue::unlink(name.as_bytes()) {
-            Ok(()) => said(&mut output, name)?,
-            Err(error) => {
-                let Failure { code, text } = exit::open(&error);
-                note(&text);
-                first.get_or_insert(Failure::new(code, ""));
-            }
-        }
-    }
-    first.map_or(Ok(()), Err)
-}
-
-/// A reader that has gone away does not keep the other names from being removed.
-fn said(output: &mut Output, name: &Name) -> Result<(), Failure> {
-    match output.write(format!("removed {}\n", name_text(name)).as_bytes()) {
-        Err(Failure { code: 0, .. }) => Ok(()),
-        other => other,
-    }
+    rm::all(&args.names, name_text, |name| Queue::unlink(name.as_bytes()).map_err(|error| exit::open(&error)))
 }

@@ -5,27 +5,24 @@ use crate::args;
 use crate::exit::{self, Failure};
 use crate::json::{self, StatLine};
 use crate::output::{Output, name_text};
+use crate::page::{self, line};
 use crate::values::{OctalMode, size_text};
-use chappe::{Counters, Name, Participant, QueueStat};
-use std::os::unix::fs::MetadataExt;
+use chappe::{Counters, Name, QueueStat};
 
 /// Shows the queue.
 pub fn run(args: &args::Stat) -> Result<(), Failure> {
     let queue = open(&args.name)?;
     let mut stat = queue.stat().map_err(|error| exit::access(&queue, error))?;
-    stat.participants.retain(|one| !is_me(one));
-    let text =
-        if args.json { json::line(&StatLine::new(&args.name, &stat)) } else { page(&args.name, &stat).into_bytes() };
+    stat.participants = page::others(stat.participants);
+    let text = if args.json {
+        json::line(&StatLine::new(&args.name, &stat))
+    } else {
+        whole_page(&args.name, &stat).into_bytes()
+    };
     Output::open()?.write(&text)
 }
 
-/// We have the queue open only to look at it.
-fn is_me(one: &Participant) -> bool {
-    let namespace = std::fs::metadata("/proc/self/ns/pid").map(|namespace| namespace.ino());
-    one.pid == std::process::id() && namespace.map_or(true, |inode| inode == one.pid_namespace)
-}
-
-fn page(name: &Name, stat: &QueueStat) -> String {
+fn whole_page(name: &Name, stat: &QueueStat) -> String {
     let mut lines = vec![
         line("name", name_text(name)),
         line("depth", format!("{} of {}{}", stat.len, stat.attributes.capacity, under_way(stat))),
@@ -33,16 +30,12 @@ fn page(name: &Name, stat: &QueueStat) -> String {
         line("mode", OctalMode(stat.mode)),
         line("memory", size_text(stat.memory)),
         line("created", json::time(stat.created_unix_nanos)),
-        line("state", state(stat)),
+        line("state", page::state(stat.unlinked, stat.closed, stat.ephemeral)),
     ];
     lines.extend(totals(&stat.counters));
     lines.push(line("participants", stat.participants.len()));
-    lines.extend(stat.participants.iter().map(participant));
+    lines.extend(stat.participants.iter().map(page::participant));
     lines.concat()
-}
-
-fn line(title: &str, value: impl std::fmt::Display) -> String {
-    format!("{title:<16}{value}\n")
 }
 
 fn under_way(stat: &QueueStat) -> String {
@@ -50,15 +43,6 @@ fn under_way(stat: &QueueStat) -> String {
         (0, 0) => String::new(),
         (sent, received) => format!(", {sent} being sent, {received} being received"),
     }
-}
-
-fn state(stat: &QueueStat) -> String {
-    let life = match (stat.unlinked, stat.closed) {
-        (true, _) => "unlinked",
-        (false, true) => "closed",
-        (false, false) => "open",
-    };
-    format!("{life}{}", if stat.ephemeral { ", goes with its creator" } else { "" })
 }
 
 fn totals(counters: &Counters) -> [String; 8] {
@@ -72,8 +56,4 @@ fn totals(counters: &Counters) -> [String; 8] {
         line("deaths repaired", counters.recovered),
         line("redelivered", counters.redelivered),
     ]
-}
-
-fn participant(one: &Participant) -> String {
-    format!("  pid {:<8}  {:<15}  since {}\n", one.pid, one.command, json::time(one.since_unix_nanos))
 }

@@ -1,15 +1,17 @@
-//! The command as scripts see it: exit codes, stdout, stderr. Each test has a directory of its own for its queues. What
-//! the queue itself promises is the library's to test.
+//! The command as scripts see it: exit codes, stdout, stderr. Each test has a directory of its own for its queues and semaphores. What
+//! the objects themselves promise is the library's to test.
 
 mod create;
 mod demo;
 mod look;
 mod recv;
+mod sem;
+mod sem_run;
 mod send;
 mod usage;
 
 use assert_cmd::Command;
-use chappe::Queue;
+use chappe::{Queue, Semaphore};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -22,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The command, as it was built for these tests.
 const CHAPPE: &str = env!("CARGO_BIN_EXE_chappe");
 
-/// A directory with queues.
+/// A directory with queues and semaphores.
 struct Place {
     dir: TempDir,
 }
@@ -62,6 +64,10 @@ impl Place {
 
     fn queue(&self, name: &str) -> Queue {
         Queue::options().dir(self.path()).open(name).expect("the queue")
+    }
+
+    fn semaphore(&self, name: &str) -> Semaphore {
+        Semaphore::options().dir(self.path()).open(name).expect("the semaphore")
     }
 
     /// Runs `chappe` with these arguments.
@@ -143,6 +149,16 @@ fn finish(mut child: Child) -> Outcome {
         std::thread::sleep(Duration::from_millis(2));
     }
     outcome(child.wait_with_output().expect("the process's output"))
+}
+
+/// Waits until something is so, however long that takes on this machine.
+#[track_caller]
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < LIMIT, "no {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// The lines of JSON in some output.

@@ -1,5 +1,7 @@
 //! The grammar, as clap reads it, and the help texts. Scripts rely on every word here; how a single value is read is in
-//! [`values`].
+//! [`values`]. The verbs on semaphores are in [`sem`].
+
+pub mod sem;
 
 use crate::demo::Role;
 use crate::format::Format;
@@ -14,24 +16,28 @@ use std::time::Duration;
 const EXIT_CODES: &str = "\
 EXIT CODES:
     0  done
-    1  the answer is no: the queue is empty, or too few messages (--nonblock)
+    1  the answer is no: the queue is empty, or too few messages (--nonblock);
+       nobody holds a permit
     2  usage: an option, a value or a name that makes no sense
    65  bad data: the message is larger than the queue takes
    66  the input file cannot be read
-   69  no such queue, or it was closed or unlinked meanwhile
+   69  no such queue or semaphore, or it was closed or unlinked meanwhile
    70  the object is damaged, foreign, or of another layout version
    71  the operating system refused
    73  cannot create: it exists, or the directory does not take it
-   75  try again: the queue is full (--nonblock), or no participant fits
+   75  try again: the queue is full or no permit is free (--nonblock), or no
+       participant fits
    77  no permission
    78  it exists with other attributes
-  124  timed out";
+  124  timed out
+`chappe sem run` gives the command's own exit code; its help has the others.";
 
 const FILES: &str = "\
-Queues live in /dev/shm, or in the directory that CHAPPE_DIR names. A NAME may begin
-with a slash or not; `orders` and `/orders` are the same queue.";
+Queues and semaphores live in /dev/shm, or in the directory that CHAPPE_DIR names. A
+NAME may begin with a slash or not; `orders` and `/orders` are the same one. A queue and
+a semaphore may have the same name.";
 
-/// Message queues between processes on Linux: prioritised, in shared memory, alive after kill -9
+/// Message queues and semaphores between processes on Linux: in shared memory, alive after kill -9
 #[derive(Parser)]
 #[command(name = "chappe", version, after_help = format!("{FILES}\n\n{EXIT_CODES}"))]
 pub struct Cli {
@@ -46,7 +52,10 @@ pub enum Command {
     /// Create, use and remove message queues
     #[command(subcommand, after_help = EXIT_CODES)]
     Mq(Mq),
-    /// List the queues, one a line
+    /// Run commands under a limit; create, use and remove semaphores
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Sem(sem::Sem),
+    /// List the queues and semaphores, one a line
     Ls(Ls),
     /// See it work: order, survival of kill -9 with an exact account, and speed beside a pipe
     #[command(long_about = DEMO)]

@@ -1,9 +1,11 @@
 //! Errors: which exit code each has, and the text that says what happened, the limit that bit, and what to do. The table
-//! for users is in the help, see [`args`](crate::args).
+//! for users is in the help, see [`args`](crate::args). What concerns semaphores is in [`sem`].
+
+pub mod sem;
 
 use crate::output::note;
 use crate::values::size_text;
-use chappe::{AccessError, Attributes, Name, OpenError, Queue, RecvError, SendError};
+use chappe::{AccessError, Attributes, Kind, Name, OpenError, Queue, RecvError, SendError};
 use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
@@ -32,6 +34,12 @@ pub const PERMISSION: u8 = 77;
 pub const MISMATCH: u8 = 78;
 /// Waited as long as was allowed.
 pub const TIMED_OUT: u8 = 124;
+/// `sem run` failed before the command could be run; this one and the next two are those of env(1).
+pub const BEFORE_COMMAND: u8 = 125;
+/// The command cannot be run.
+pub const NOT_EXECUTABLE: u8 = 126;
+/// There is no such command.
+pub const NO_COMMAND: u8 = 127;
 
 /// Why a verb ends early: an exit code, and a text for people unless it is empty.
 #[derive(Debug)]
@@ -71,18 +79,31 @@ pub fn report(result: Result<(), Failure>) -> ExitCode {
     ExitCode::from(failure.code)
 }
 
-/// A queue could not be opened, removed or listed.
+/// An object could not be opened, removed or listed.
 pub fn open(error: &OpenError) -> Failure {
     let text = match error {
-        OpenError::NotFound { name, dir, .. } => {
-            let dir = dir.display();
-            format!(
-                "there is no queue {name} in {dir}; `chappe mq create {name}` makes one, `chappe ls` shows what there is"
-            )
+        OpenError::NotFound { kind, name, dir, .. } => {
+            let (kind, dir, create) = (kind.word(), dir.display(), create_command(*kind, name));
+            format!("there is no {kind} {name} in {dir}; `{create}` makes one, `chappe ls` shows what there is")
         }
         other => other.to_string(),
     };
     Failure::new(open_code(error), text)
+}
+
+fn create_command(kind: Kind, name: &Name) -> String {
+    match kind {
+        Kind::Semaphore => format!("chappe sem create {name} -n PERMITS"),
+        _ => format!("chappe mq create {name}"),
+    }
+}
+
+/// The verbs on this kind.
+fn group(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Semaphore => "sem",
+        _ => "mq",
+    }
 }
 
 fn open_code(error: &OpenError) -> u8 {
@@ -90,7 +111,7 @@ fn open_code(error: &OpenError) -> u8 {
         OpenError::Name(_) | OpenError::Attribute { .. } => USAGE,
         OpenError::NotFound { .. } => UNAVAILABLE,
         OpenError::Exists { .. } => CANNOT_CREATE,
-        OpenError::Mismatch { .. } => MISMATCH,
+        OpenError::Mismatch { .. } | OpenError::PermitsMismatch { .. } => MISMATCH,
         OpenError::NotAnObject { .. } | OpenError::Version { .. } | OpenError::Corrupt { .. } => DAMAGED,
         OpenError::Full { .. } => TRY_AGAIN,
         _ if error.io_kind() == Some(io::ErrorKind::PermissionDenied) => PERMISSION,
@@ -98,14 +119,20 @@ fn open_code(error: &OpenError) -> u8 {
     }
 }
 
-/// A queue could not be created.
+/// An object could not be created.
 pub fn create(error: &OpenError) -> Failure {
     match error {
-        OpenError::Exists { name, .. } => Failure::new(
+        OpenError::Exists { kind, name, .. } => Failure::new(
             CANNOT_CREATE,
-            format!("queue {name} exists already; --exist-ok takes it as it is, `chappe mq rm {name}` removes it"),
+            format!(
+                "{} {name} exists already; --exist-ok takes it as it is, `chappe {} rm {name}` removes it",
+                kind.word(),
+                group(*kind)
+            ),
         ),
-        OpenError::Mismatch { name, found, wanted } => mismatch(name, &attributes(found), &attributes(wanted)),
+        OpenError::Mismatch { name, found, wanted } => {
+            mismatch(Kind::Queue, name, &attributes(found), &attributes(wanted))
+        }
         other => {
             let Failure { code, text } = open(other);
             Failure { code: if code == SYSTEM { CANNOT_CREATE } else { code }, text }
@@ -113,10 +140,11 @@ pub fn create(error: &OpenError) -> Failure {
     }
 }
 
-/// A queue exists with other attributes than those asked for.
-pub fn mismatch(name: &Name, found: &str, wanted: &str) -> Failure {
-    let way_out = format!("ask for the same or for none, or remove it with `chappe mq rm {name}`");
-    Failure::new(MISMATCH, format!("queue {name} exists with {found}, you asked for {wanted}; {way_out}"))
+/// An object exists with other attributes than those asked for.
+pub fn mismatch(kind: Kind, name: &Name, found: &str, wanted: &str) -> Failure {
+    let (word, group) = (kind.word(), group(kind));
+    let way_out = format!("ask for the same or for none, or remove it with `chappe {group} rm {name}`");
+    Failure::new(MISMATCH, format!("{word} {name} exists with {found}, you asked for {wanted}; {way_out}"))
 }
 
 /// Attributes in the words of the options that set them.

@@ -1,5 +1,7 @@
 //! What `--json` prints: the shape of each object, one a line. Field names and the schema number are a promise to scripts.
 
+pub mod sem;
+
 use crate::values::OctalMode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -83,8 +85,9 @@ pub struct StatLine {
     participants: Vec<ParticipantLine>,
 }
 
+/// One who has an object open.
 #[derive(Serialize)]
-struct ParticipantLine {
+pub struct ParticipantLine {
     pid: u32,
     pid_namespace: u64,
     command: String,

@@ -1,0 +1,1 @@
+//! `chappe sem run`.
