@@ -1,11 +1,12 @@
-//! The command as scripts see it: exit codes, stdout, stderr. Each test has a directory of its own for its queues and semaphores. What
-//! the objects themselves promise is the library's to test.
+//! The command as scripts see it: exit codes, stdout, stderr. Each test has a directory of its own for its queues and
+//! semaphores. What these promise by themselves is the library's to test.
 
 mod create;
 mod demo;
 mod look;
 mod recv;
 mod sem;
+mod sem_kill;
 mod sem_run;
 mod send;
 mod usage;
@@ -58,6 +59,13 @@ impl Place {
         place
     }
 
+    /// With a semaphore `pool` of so many permits.
+    fn with_semaphore(permits: u64) -> Place {
+        let place = Place::new();
+        place.ok(&["sem", "create", "pool", "-n", &permits.to_string()]);
+        place
+    }
+
     fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -90,11 +98,17 @@ impl Place {
         outcome.text()
     }
 
-    /// Starts `chappe` with pipes to stdin and from stdout and stderr.
-    fn start(&self, args: &[&str]) -> Child {
+    /// `chappe` with pipes to stdin and from stdout and stderr.
+    fn command(&self, args: &[&str]) -> std::process::Command {
         let mut command = std::process::Command::new(CHAPPE);
         command.args(args).env("CHAPPE_DIR", self.path());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a process")
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts it.
+    fn start(&self, args: &[&str]) -> Child {
+        self.command(args).spawn().expect("a process")
     }
 }
 
