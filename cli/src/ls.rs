@@ -5,70 +5,97 @@ use crate::exit::{self, Failure};
 use crate::json::{self, ListLine};
 use crate::output::{Output, name_text};
 use crate::values::{OctalMode, size_text};
-use chappe::{Object, OpenError, QueueOptions, QueueStat};
+use chappe::{Kind, Object, OpenError, QueueOptions, QueueStat, SemaphoreOptions, SemaphoreStat};
 use std::collections::HashMap;
 use std::io::{self, IsTerminal};
+use std::path::Path;
 
-const TITLES: [&str; 8] = ["NAME", "DEPTH", "CAPACITY", "MESSAGE-SIZE", "MODE", "OWNER", "MEMORY", ""];
+const COLUMNS: usize = 11;
+
+const TITLES: [&str; COLUMNS] =
+    ["NAME", "KIND", "DEPTH/FREE", "OF", "SIZE", "HOLDERS", "WAITERS", "MODE", "OWNER", "MEMORY", ""];
+
+/// What an object says of itself.
+pub enum Seen {
+    /// A queue.
+    Queue(QueueStat),
+    /// A semaphore.
+    Semaphore(SemaphoreStat),
+}
+
+/// An object and what it says, or why it says nothing.
+type Row = (Object, Result<Seen, String>);
 
 /// Lists the directory in use.
 pub fn run(args: &Ls) -> Result<(), Failure> {
     let dir = chappe::default_dir();
     let objects = chappe::list(&dir).map_err(|error| exit::open(&error))?;
-    let mut seen = Vec::new();
+    let mut rows = Vec::new();
     for object in objects {
         match look(&dir, &object) {
             Err(OpenError::NotFound { .. }) => {} // gone since it was listed
-            other => seen.push((object, other.map_err(|error| error.to_string()).and_then(|stat| stat))),
+            other => rows.push((object, other.map_err(|error| error.to_string()).and_then(|seen| seen))),
         }
     }
     let owners = Owners::read();
-    let text = if args.json { objects_json(&seen, &owners) } else { table(&seen, &owners).into_bytes() };
+    let text = if args.json { objects_json(&rows, &owners) } else { table(&rows, &owners).into_bytes() };
     Output::open()?.write(&text)
 }
 
 /// What an object says of itself; the inner error is the reason why it cannot.
-fn look(dir: &std::path::Path, object: &Object) -> Result<Result<QueueStat, String>, OpenError> {
+fn look(dir: &Path, object: &Object) -> Result<Result<Seen, String>, OpenError> {
     if let Some(defect) = &object.defect {
         return Ok(Err(defect.clone()));
     }
-    let queue = QueueOptions::new().dir(dir).open(object.name.as_bytes())?;
-    Ok(queue.stat().map_err(|error| error.to_string()))
+    let name = object.name.as_bytes();
+    let stat = match object.kind {
+        Kind::Queue => QueueOptions::new().dir(dir).open(name)?.stat().map(Seen::Queue),
+        Kind::Semaphore => SemaphoreOptions::new().dir(dir).open(name)?.stat().map(Seen::Semaphore),
+        other => return Ok(Err(format!("this command is older than the kind {}", other.word()))),
+    };
+    Ok(stat.map_err(|error| error.to_string()))
 }
 
-fn objects_json(seen: &[(Object, Result<QueueStat, String>)], owners: &Owners) -> Vec<u8> {
-    seen.iter().flat_map(|(object, stat)| json::line(&ListLine::new(object, owners.name(object.uid), stat))).collect()
+fn objects_json(rows: &[Row], owners: &Owners) -> Vec<u8> {
+    rows.iter().flat_map(|(object, seen)| json::line(&ListLine::new(object, owners.name(object.uid), seen))).collect()
 }
 
-fn table(seen: &[(Object, Result<QueueStat, String>)], owners: &Owners) -> String {
-    let mut rows: Vec<[String; 8]> = seen.iter().map(|(object, stat)| row(object, stat, owners)).collect();
-    if io::stdout().is_terminal() && !rows.is_empty() {
-        rows.insert(0, TITLES.map(str::to_owned));
+fn table(rows: &[Row], owners: &Owners) -> String {
+    let mut cells: Vec<[String; COLUMNS]> = rows.iter().map(|row| cells(row, owners)).collect();
+    if io::stdout().is_terminal() && !cells.is_empty() {
+        cells.insert(0, TITLES.map(str::to_owned));
     }
-    align(&rows)
+    align(&cells)
 }
 
-fn row(object: &Object, stat: &Result<QueueStat, String>, owners: &Owners) -> [String; 8] {
-    let known = |value: fn(&QueueStat) -> String| stat.as_ref().map_or_else(|_| "-".to_owned(), value);
-    [
-        name_text(&object.name),
-        known(|stat| stat.len.to_string()),
-        known(|stat| stat.attributes.capacity.to_string()),
-        known(|stat| size_text(stat.attributes.message_size)),
-        OctalMode(object.mode).to_string(),
-        owners.name(object.uid).map_or_else(|| object.uid.to_string(), str::to_owned),
-        size_text(object.memory),
-        stat.as_ref().err().cloned().unwrap_or_default(),
-    ]
+fn cells((object, seen): &Row, owners: &Owners) -> [String; COLUMNS] {
+    let dash = || "-".to_owned();
+    let [now, of, size, holders, waiters] = match seen {
+        Ok(Seen::Queue(stat)) => {
+            let attributes = stat.attributes;
+            let size = size_text(attributes.message_size);
+            [stat.len.to_string(), attributes.capacity.to_string(), size, dash(), dash()]
+        }
+        Ok(Seen::Semaphore(stat)) => {
+            let (holders, waiters) = (stat.holders.len().to_string(), stat.waiters.len().to_string());
+            [stat.available.to_string(), stat.permits.to_string(), dash(), holders, waiters]
+        }
+        Err(_) => [dash(), dash(), dash(), dash(), dash()],
+    };
+    let owner = owners.name(object.uid).map_or_else(|| object.uid.to_string(), str::to_owned);
+    let (name, kind, mode) =
+        (name_text(&object.name), object.kind.word().to_owned(), OctalMode(object.mode).to_string());
+    let reason = seen.as_ref().err().cloned().unwrap_or_default();
+    [name, kind, now, of, size, holders, waiters, mode, owner, size_text(object.memory), reason]
 }
 
 /// Columns of equal width, as `column -t` makes them: words to the left, numbers to the right.
-fn align(rows: &[[String; 8]]) -> String {
+fn align(rows: &[[String; COLUMNS]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 8] = std::array::from_fn(width);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
     let mut table = String::new();
     for row in rows {
-        let cells: Vec<String> = (0..8).map(|column| pad(&row[column], widths[column], column)).collect();
+        let cells: Vec<String> = (0..COLUMNS).map(|column| pad(&row[column], widths[column], column)).collect();
         table.push_str(cells.join("  ").trim_end());
         table.push('\n');
     }
@@ -77,8 +104,8 @@ fn align(rows: &[[String; 8]]) -> String {
 
 fn pad(cell: &str, width: usize, column: usize) -> String {
     match column {
-        0 | 4 | 5 => format!("{cell:<width$}"),
-        7 => cell.replace('\n', " "),
+        0 | 1 | 7 | 8 => format!("{cell:<width$}"),
+        10 => cell.replace('\n', " "),
         _ => format!("{cell:>width$}"),
     }
 }

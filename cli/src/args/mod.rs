@@ -247,8 +247,10 @@ pub struct Rm {
 /// `ls`
 #[derive(Args)]
 #[command(after_help = "\
-Columns: NAME DEPTH CAPACITY MESSAGE-SIZE MODE OWNER MEMORY, then the reason if a queue cannot be opened. The line of
-titles is printed on a terminal only. A name with blanks or unprintable bytes is quoted as the shell takes it, $'...'.")]
+Columns: NAME KIND; DEPTH or FREE (messages in a queue, free permits of a semaphore), OF (its capacity, its permits), \
+message SIZE, HOLDERS and WAITERS of permits; MODE OWNER MEMORY; the reason if an object cannot be opened. `-` where there \
+is none. The line of titles is printed on a terminal only. A name with blanks or unprintable bytes is quoted as the shell \
+takes it, $'...'.")]
 pub struct Ls {
     /// Print one JSON object a line
     #[arg(long)]

@@ -17,13 +17,14 @@ a POSIX semaphore is a number and nothing else; `posix:` goes with post, wait, s
 #[derive(Subcommand)]
 pub enum Sem {
     /// Run a command when its turn comes; it holds the permit as long as it runs
+    #[command(long_about = RUN, after_help = RUN_AFTER)]
     Run(Run),
     /// Create a semaphore
     Create(Create),
     /// Show permits, holders, waiters and totals
     Stat(Look),
     /// Show who holds permits
-    #[command(after_help = "The exit code is 1, and nothing is printed, if nobody does.")]
+    #[command(after_help = "If nobody does, nothing is printed and the exit code is 1.")]
     Holders(Look),
     /// Let a semaphore have another number of permits; nothing is taken from holders
     Set(Set),
@@ -44,18 +45,19 @@ const WAIT_IDLE: &str = "\
 It keeps nobody from starting: `chappe sem set NAME 0` before it drains the semaphore.";
 
 const SIGNALS: &str = "\
-For two sides, one of which posts and the other waits, on a semaphore of its own (`chappe sem create NAME -n 0`). A signal has no
-owner: one that was taken by a process which is then killed is gone. To limit how many run at a time there is `chappe sem run`.";
+For two sides, one of which posts and the other waits, on a semaphore of its own (`chappe sem create NAME -n 0`). A signal \
+has no owner: one that was taken by a process which is then killed is gone. To limit how many run at a time there is \
+`chappe sem run`.";
 
 const RUN: &str = "\
 Run a command when its turn comes, first come first served; it holds the permit as long as it runs.
 
-The semaphore is created if it is not there. The command takes the place of chappe, with its process id: there is no wrapper
+The semaphore is created if it is not there. The command takes the place of chappe, with its process id: there is no wrapper \
 that could be killed alone, and the exit code is the command's. After a second of waiting, stderr tells who holds the permits.
 
-The permit comes back when the command ends, however it ends, kill -9 included. Processes that it leaves behind do not hold it;
-with --keep they do, until the last one has ended. Without --keep, a command that closes all descriptors it inherited (as sudo
-does) gives the permit back early.";
+The permit comes back when the command ends, however it ends, kill -9 included. Processes that it leaves behind do not hold \
+it; with --keep they do, until the last one has ended. Without --keep, a command that closes all descriptors it inherited \
+(as sudo does) gives the permit back early.";
 
 const RUN_AFTER: &str = "\
 EXIT CODES: the command's own, and
@@ -74,7 +76,6 @@ EXAMPLES:
 
 /// `sem run`
 #[derive(Args)]
-#[command(long_about = RUN, after_help = RUN_AFTER)]
 pub struct Run {
     /// The semaphore's name.
     #[arg(value_parser = own_name_parser(NO_POSIX_RUN))]
@@ -105,7 +106,8 @@ pub struct Run {
 /// `sem create`
 #[derive(Args)]
 #[command(after_help = "\
-That it exists is an error (73). With --exist-ok it is not, if it has as many permits (78 if not), and the mode, if one is given.")]
+That it exists is an error (73). With --exist-ok it is not, if it has as many permits, and the mode if one is given (78 if \
+not).")]
 pub struct Create {
     /// The semaphore's name.
     #[arg(value_parser = own_name_parser(NO_POSIX))]
@@ -135,8 +137,8 @@ pub struct Look {
 /// `sem set`
 #[derive(Args)]
 #[command(after_help = "\
-Nothing is taken from holders: if they hold more, none is free until enough have released. With 0 it is paused. Who waits for
-more than there are gives up; `sem run` then exits with 125.")]
+Nothing is taken from holders: if they hold more, none is free until enough have released. With 0 it is paused. Who waits \
+for more than there are gives up; `sem run` then exits with 125.")]
 pub struct Set {
     /// The semaphore's name.
     #[arg(value_parser = own_name_parser(NO_POSIX))]

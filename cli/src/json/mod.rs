@@ -2,10 +2,11 @@
 
 pub mod sem;
 
+use crate::ls::Seen;
 use crate::values::OctalMode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chappe::{Message, Name, Participant, QueueStat};
+use chappe::{Message, Name, Participant, QueueStat, SemaphoreStat};
 use serde::Serialize;
 use std::time::{Duration, SystemTime};
 
@@ -141,8 +142,8 @@ impl StatLine {
     }
 }
 
-/// An object that `ls` lists. What could not be found out is not there, and `error` says why.
-#[derive(Serialize)]
+/// An object that `ls` lists. What another kind has, and what could not be found out, is not there; then `error` says why.
+#[derive(Default, Serialize)]
 pub struct ListLine {
     schema: u32,
     kind: &'static str,
@@ -154,6 +155,14 @@ pub struct ListLine {
     capacity: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message_size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    available: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permits: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holders: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiters: Option<usize>,
     mode: String,
     uid: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -168,25 +177,49 @@ pub struct ListLine {
 }
 
 impl ListLine {
-    /// Of this object, with what opening it gave.
-    pub fn new(object: &chappe::Object, owner: Option<&str>, seen: &Result<QueueStat, String>) -> ListLine {
+    /// Of this object, with what looking at it gave.
+    pub fn new(object: &chappe::Object, owner: Option<&str>, seen: &Result<Seen, String>) -> ListLine {
         let (name_encoding, name) = name_text(&object.name);
-        let stat = seen.as_ref().ok();
-        ListLine {
+        let created = seen.as_ref().ok().map(|seen| match seen {
+            Seen::Queue(stat) => stat.created_unix_nanos,
+            Seen::Semaphore(stat) => stat.created_unix_nanos,
+        });
+        let line = ListLine {
             schema: SCHEMA,
             kind: object.kind.word(),
             name_encoding,
             name,
-            depth: stat.map(|stat| stat.len),
-            capacity: stat.map(|stat| stat.attributes.capacity),
-            message_size: stat.map(|stat| stat.attributes.message_size),
             mode: OctalMode(object.mode).to_string(),
             uid: object.uid,
             owner: owner.map(str::to_owned),
             memory: object.memory,
-            created: stat.map(|stat| time(stat.created_unix_nanos)),
-            created_unix_nanos: stat.map(|stat| stat.created_unix_nanos),
-            error: seen.as_ref().err().cloned(),
+            created: created.map(time),
+            created_unix_nanos: created,
+            ..ListLine::default()
+        };
+        match seen {
+            Ok(Seen::Queue(stat)) => line.with_queue(stat),
+            Ok(Seen::Semaphore(stat)) => line.with_semaphore(stat),
+            Err(error) => ListLine { error: Some(error.clone()), ..line },
+        }
+    }
+
+    fn with_queue(self, stat: &QueueStat) -> ListLine {
+        ListLine {
+            depth: Some(stat.len),
+            capacity: Some(stat.attributes.capacity),
+            message_size: Some(stat.attributes.message_size),
+            ..self
+        }
+    }
+
+    fn with_semaphore(self, stat: &SemaphoreStat) -> ListLine {
+        ListLine {
+            available: Some(stat.available),
+            permits: Some(stat.permits),
+            holders: Some(stat.holders.len()),
+            waiters: Some(stat.waiters.len()),
+            ..self
         }
     }
 }

@@ -70,11 +70,31 @@ fn ls_is_a_line_a_queue() {
     let list = place.ok(&["ls"]);
     let lines: Vec<Vec<&str>> = list.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines.len(), 2, "{list}");
-    assert_eq!(lines[0][..5], ["/a-much-longer-name", "0", "1024", "64K", "0600"]);
-    assert_eq!(lines[1][..5], ["/short", "1", "5", "2M", "0640"]);
+    assert_eq!(lines[0][..8], ["/a-much-longer-name", "queue", "0", "1024", "64K", "-", "-", "0600"]);
+    assert_eq!(lines[1][..8], ["/short", "queue", "1", "5", "2M", "-", "-", "0640"]);
     for line in &lines {
         place.ok(&["mq", "stat", line[0]]);
     }
+}
+
+#[test]
+fn ls_shows_semaphores_beside_queues() {
+    let place = Place::with_semaphore(3);
+    place.ok(&["mq", "create", "pool", "--capacity", "5"]);
+    let pool = place.semaphore("pool");
+    let _held = pool.acquire_many(2).expect("two permits");
+    let list = place.ok(&["ls"]);
+    let lines: Vec<Vec<&str>> = list.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0][..8], ["/pool", "queue", "0", "5", "64K", "-", "-", "0600"]);
+    assert_eq!(lines[1][..8], ["/pool", "semaphore", "1", "3", "-", "1", "0", "0600"]);
+    let lines = json(&place.ok(&["ls", "--json"]));
+    let (queue, semaphore) = (&lines[0], &lines[1]);
+    assert_eq!((&semaphore["kind"], &semaphore["name"]), (&"semaphore".into(), &"/pool".into()));
+    for (field, value) in [("available", 1), ("permits", 3), ("holders", 1), ("waiters", 0)] {
+        assert_eq!(semaphore[field], value, "{field} in {semaphore}");
+        assert!(queue[field].is_null(), "{field} in {queue}");
+    }
+    assert!(semaphore["depth"].is_null() && semaphore["created"].is_string(), "{semaphore}");
 }
 
 #[test]

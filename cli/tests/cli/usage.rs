@@ -21,6 +21,15 @@ fn values_that_make_no_sense() {
     refused(&["mq", "recv", "q", "-n", "0"], &["0"]);
     refused(&["mq", "recv", "q", "--format", "%x"], &["%x", "%p priority"]);
     refused(&["mq", "recv", "q", "--format", "100%"], &["%%"]);
+    refused(&["sem", "create", "n", "-n", "-1"], &["-1"]);
+    refused(&["sem", "create", "n", "-n", "281474976710657"], &["281474976710657", "281474976710656"]);
+    refused(&["sem", "create", "n", "-n", "3", "--mode", "888"], &["888", "octal"]);
+    refused(&["sem", "set", "n", "many"], &["many"]);
+    refused(&["sem", "run", "n", "-n", "many", "--", "true"], &["many"]);
+    refused(&["sem", "run", "n", "--take", "0", "--", "true"], &["0"]);
+    refused(&["sem", "run", "n", "-t", "250", "--", "true"], &["250ms"]);
+    refused(&["sem", "run", "n", "--label", &"x".repeat(65), "--", "true"], &["at most 64 bytes", "65"]);
+    refused(&["sem", "wait-idle", "n", "-t", "soon"], &["soon"]);
     refused(&["completions", "cobol"], &["cobol", "bash"]);
 }
 
@@ -47,6 +56,8 @@ fn options_that_exclude_each_other() {
         &["mq", "recv", "q", "--follow", "--nonblock"],
         &["mq", "recv", "q", "--json", "--null"],
         &["mq", "recv", "q", "--json", "--format", "%s"],
+        &["sem", "run", "s", "-t", "1s", "--nonblock", "--", "true"],
+        &["sem", "wait", "s", "-t", "1s", "--nonblock"],
     ] {
         refused(args, &["cannot be used with"]);
     }
@@ -59,6 +70,14 @@ fn what_is_missing_or_too_much() {
     refused(&["mq", "create", "a", "b"], &["unexpected", "b"]);
     refused(&["mq", "frobnicate"], &["frobnicate"]);
     refused(&["mq"], &["Usage"]);
+    refused(&["sem", "create", "s"], &["--permits"]);
+    refused(&["sem", "run"], &["NAME", "COMMAND"]);
+    refused(&["sem", "run", "s", "--"], &["COMMAND"]);
+    refused(&["sem", "run", "s", "true"], &["unexpected", "true"]);
+    refused(&["sem", "set", "s"], &["PERMITS"]);
+    refused(&["sem", "stat", "a", "b"], &["unexpected", "b"]);
+    refused(&["sem", "rm"], &["NAME"]);
+    refused(&["sem"], &["Usage"]);
     refused(&[], &["Usage"]);
 }
 
@@ -71,17 +90,31 @@ fn names() {
     refused(&["mq", "create", &"x".repeat(256)], &["at most 255", "256"]);
     refused(&["mq", "stat", "posix:q"], &["posix:", "not reach"]);
     refused(&["mq", "rm", "q", "posix:q"], &["posix:"]);
+    refused(&["sem", "create", "a/b", "-n", "1"], &["one slash"]);
+    refused(&["sem", "run", "posix:/s", "--", "true"], &["does not know who holds it", "without `posix:`"]);
+    for args in [&["sem", "create", "posix:/s", "-n", "1"][..], &["sem", "holders", "posix:/s"]] {
+        refused(args, &["post, wait, stat and rm"]);
+    }
+    refused(&["sem", "wait-idle", "posix:/s"], &["posix:"]);
+    refused(&["sem", "set", "posix:/s", "1"], &["posix:"]);
 }
 
 #[test]
 fn help_is_no_error_and_has_the_exit_codes() {
     let place = Place::new();
-    for args in [&["--help"][..], &["mq", "--help"]] {
+    for args in [&["--help"][..], &["mq", "--help"], &["sem", "--help"]] {
         let help = place.ok(args);
         assert!(help.contains("EXIT CODES") && help.contains("124  timed out"), "{help}");
     }
     for verb in ["create", "send", "recv", "peek", "stat", "purge", "rm"] {
         assert!(place.ok(&["mq", verb, "--help"]).contains("Usage: chappe mq"));
+    }
+    for verb in ["run", "create", "stat", "holders", "set", "wait-idle", "post", "wait", "rm"] {
+        assert!(place.ok(&["sem", verb, "--help"]).contains("Usage: chappe sem"));
+    }
+    let run = place.ok(&["sem", "run", "--help"]);
+    for words in ["--keep", "124", "125", "126", "127", "do not hold it"] {
+        assert!(run.contains(words), "no {words:?} in: {run}");
     }
     assert!(place.ok(&["--version"]).starts_with("chappe "));
 }
@@ -91,7 +124,10 @@ fn completions_know_the_verbs_and_hide_the_rest() {
     let place = Place::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = place.ok(&["completions", shell]);
-        assert!(script.contains("purge") && script.contains("until-empty"), "{shell}");
+        assert!(
+            ["purge", "until-empty", "wait-idle", "nonblock", "take"].iter().all(|word| script.contains(word)),
+            "{shell}"
+        );
         assert!(!script.contains("demo-child") && !script.contains("block-consumer"), "{shell}");
     }
 }
