@@ -57,7 +57,7 @@ pub enum Command {
     Sem(sem::Sem),
     /// List the queues and semaphores, one a line
     Ls(Ls),
-    /// See it work: order, survival of kill -9 with an exact account, and speed beside a pipe
+    /// See it work: order, survival of kill -9 with an exact account, permits, and speed beside a pipe
     #[command(long_about = DEMO)]
     Demo,
     /// Print a completion script for a shell
@@ -70,10 +70,12 @@ pub enum Command {
 }
 
 const DEMO: &str = "\
-See it work: order, survival of kill -9 with an exact account, and speed beside a pipe.
+See it work: order, survival of kill -9 with an exact account, permits that come back from
+the dead, and speed beside a pipe.
 
 Starts real processes in a private directory that is removed afterwards. Takes a few
-seconds. The exit code is 1 if anything was lost, doubled, damaged or out of order.";
+seconds. The exit code is 1 if anything was lost, doubled, damaged or out of order, if more
+workers were inside than there are permits, or if a permit did not come back.";
 
 /// The verbs of `chappe mq`.
 #[derive(Subcommand)]

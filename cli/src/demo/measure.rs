@@ -1,4 +1,4 @@
-//! Scene 3: speed, beside a kernel pipe. Two processes, 64-byte messages, each written, numbered and checked: how many a
+//! Scene 4: speed, beside a kernel pipe. Two processes, 64-byte messages, each written, numbered and checked: how many a
 //! second in one direction, and how long one takes. One message a call on both sides. Not pinned, not repeated: a look,
 //! not a benchmark.
 
@@ -24,7 +24,7 @@ type Bytes = [u8; SIZE];
 
 /// Plays the scene.
 pub fn play(stage: &Stage, screen: &mut Screen) -> Result<(), Failure> {
-    screen.say("\n3. Speed: 64-byte messages between two processes, one a call, here and now");
+    screen.say("\n4. Speed: 64-byte messages between two processes, one a call, here and now");
     let (queue, pipe) = (queue_rate(stage)?, pipe_rate()?);
     let (queue_times, pipe_times) = (queue_ping(stage)?, pipe_ping()?);
     screen.say("                                chappe         pipe");

@@ -8,6 +8,7 @@ mod hand;
 mod kills;
 mod measure;
 mod order;
+mod permits;
 mod stage;
 mod worker;
 
@@ -29,6 +30,10 @@ pub enum Role {
     BlockProducer { dir: PathBuf, producer: u32 },
     /// Receives blocks and writes down what it got, until the queue is closed.
     BlockConsumer { dir: PathBuf, consumer: u32 },
+    /// Takes turns with a permit until stdin ends.
+    PermitWorker { dir: PathBuf, number: u32 },
+    /// Holds a permit until stdin ends.
+    PermitHolder { dir: PathBuf, number: u32 },
     /// Sends small messages through the queue for a while.
     QueueSource { dir: PathBuf },
     /// Sends small messages through stdout for a while.
@@ -44,11 +49,15 @@ pub fn run() -> Result<(), Failure> {
     let start = Instant::now();
     let mut screen = Screen(Output::open()?);
     let stage = Stage::set()?;
-    screen.say(&format!("chappe {}: message queues between processes, in shared memory", env!("CARGO_PKG_VERSION")));
+    screen.say(&format!(
+        "chappe {}: message queues and semaphores between processes, in shared memory",
+        env!("CARGO_PKG_VERSION")
+    ));
     screen.say("Every process below is started from this binary, in a directory that is removed at the end:");
     screen.say(&format!("{}", stage.dir().display()));
     order::play(&stage, &mut screen)?;
     kills::play(&stage, &mut screen)?;
+    permits::play(&stage, &mut screen)?;
     measure::play(&stage, &mut screen)?;
     let seconds = start.elapsed().as_secs_f64();
     screen.say(&format!("\nAll as it must be, after {seconds:.1} s."));
@@ -63,6 +72,8 @@ pub fn child(role: Role) -> Result<(), Failure> {
         Role::OrderConsumer { dir } => order::consumer(&dir),
         Role::BlockProducer { dir, producer } => worker::producer(&dir, producer),
         Role::BlockConsumer { dir, consumer } => worker::consumer(&dir, consumer),
+        Role::PermitWorker { dir, number } => permits::worker(&dir, number),
+        Role::PermitHolder { dir, number } => permits::holder(&dir, number),
         Role::QueueSource { dir } => measure::queue_source(&dir),
         Role::PipeSource => measure::pipe_source(),
         Role::QueueEcho { dir } => measure::queue_echo(&dir),

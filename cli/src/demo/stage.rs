@@ -3,7 +3,7 @@
 use super::wrong;
 use crate::exit::Failure;
 use crate::output::note;
-use chappe::QueueOptions;
+use chappe::{QueueOptions, SemaphoreOptions};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -69,6 +69,13 @@ impl Stage {
         options
     }
 
+    /// How to create a semaphore of the demo's, likewise.
+    pub fn semaphore_options(&self) -> SemaphoreOptions {
+        let mut options = semaphore_options(&self.dir);
+        options.ephemeral(true);
+        options
+    }
+
     /// A process in a role, with the directory and more as its arguments. It takes no input unless asked to.
     pub fn command(&self, role: &str, more: &[&dyn AsRef<OsStr>]) -> Command {
         let mut command = plain(role);
@@ -117,6 +124,13 @@ pub fn plain(role: &str) -> Command {
 /// How the demo's processes open its queues.
 pub fn options(dir: &Path) -> QueueOptions {
     let mut options = QueueOptions::new();
+    options.dir(dir);
+    options
+}
+
+/// How the demo's processes open its semaphores.
+pub fn semaphore_options(dir: &Path) -> SemaphoreOptions {
+    let mut options = SemaphoreOptions::new();
     options.dir(dir);
     options
 }

@@ -30,7 +30,8 @@ pub fn producer(dir: &Path, producer: u32) -> Result<(), Failure> {
     write!(io::stdout(), "{sent}").map_err(|error| Failure::stdout(&error))
 }
 
-fn stdin_ends() -> Arc<AtomicBool> {
+/// Becomes true when stdin ends.
+pub fn stdin_ends() -> Arc<AtomicBool> {
     let ended = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&ended);
     std::thread::spawn(move || {

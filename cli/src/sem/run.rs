@@ -32,7 +32,8 @@ fn take_name(program: &OsStr) {
 
 fn open(args: &Run) -> Result<Semaphore, Failure> {
     let mut options = Semaphore::options();
-    options.permits(args.permits.unwrap_or(1)).any_existing(true);
+    // No keeper: it would tell of the end of this process, which is about to be the command's.
+    options.permits(args.permits.unwrap_or(1)).any_existing(true).keeper(false);
     args.label.as_ref().map(|label| options.label(label));
     let semaphore = options.create(args.name.as_bytes()).map_err(|error| exit::open(&error))?;
     if let Some(wanted) = args.permits

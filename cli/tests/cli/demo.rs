@@ -14,6 +14,7 @@ fn all_is_as_it_must_be() {
     let shown = place.ok(&["demo"]);
     println!("{shown}");
     assert!(shown.contains("2 4 6 8 10 1 3 5 7 9"));
+    assert!(shown.contains("at most 3 were inside at a time") && shown.contains("3 of 3 are free"));
     assert!(shown.contains("All as it must be"));
     let wide = shown.lines().find(|line| line.chars().count() > 100);
     assert_eq!((wide, shown.lines().count() <= 40), (None, true), "not one screen");

@@ -285,6 +285,16 @@ fn who_looks_sees_the_command() {
 }
 
 #[test]
+fn the_command_may_use_the_semaphore_itself() {
+    let place = Place::with_semaphore(2);
+    let inner = ["sem", "run", "pool", "--", CHAPPE, "sem", "run", "pool", "--"];
+    let look = format!("'{CHAPPE}' sem set pool 3; '{CHAPPE}' sem stat pool --json");
+    let seen = place.run(&[&inner[..], &["sh", "-c", &look]].concat());
+    assert_eq!(super::json(&seen.is(0).text())[0]["held"], 2);
+    await_free(&place, "pool", 3);
+}
+
+#[test]
 fn a_killed_command_gives_its_permit_to_the_next() {
     let place = Place::with_semaphore(1);
     let mut first = Started::new(&place, &["sem", "run", "pool", "--", "sleep", FOREVER]);
