@@ -1,6 +1,7 @@
 //! How the values of options are read: names, sizes, durations, labels, modes; and how sizes are written. It decides about text
 //! only, not about what a queue can have: that is the library's.
 
+use crate::output::name_text;
 use bytesize::ByteSize;
 use chappe::{LABEL_BYTES_MAX, Name, NameError};
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -37,6 +38,36 @@ pub fn name_parser() -> impl TypedValueParser<Value = Name> {
     own_name_parser(
         "`posix:` is kept for the kernel's queues, which this version does not reach; take a name without it",
     )
+}
+
+/// The NAME of a semaphore: one of ours, or with `posix:` before it one of the C library's.
+#[derive(Clone, Debug)]
+pub enum SemaphoreName {
+    /// Ours.
+    Own(Name),
+    /// That of `sem_open`.
+    Posix(Name),
+}
+
+impl SemaphoreName {
+    /// As people can type it.
+    pub fn text(&self) -> String {
+        match self {
+            SemaphoreName::Own(name) => name_text(name),
+            SemaphoreName::Posix(name) => match name_text(name).strip_prefix("$'") {
+                None => format!("posix:{}", name_text(name)),
+                Some(quoted) => format!("$'posix:{quoted}"),
+            },
+        }
+    }
+}
+
+/// Reads the NAME of a semaphore of either kind.
+pub fn semaphore_name_parser() -> impl TypedValueParser<Value = SemaphoreName> {
+    OsStringValueParser::new().try_map(|text| match text.as_bytes().strip_prefix(POSIX) {
+        Some(name) => Name::new(name).map(SemaphoreName::Posix),
+        None => Name::new(text.as_bytes()).map(SemaphoreName::Own),
+    })
 }
 
 /// Reads a NAME of ours. With `posix:` before it, it is refused for this reason.

@@ -1,6 +1,6 @@
 //! The verbs of `chappe sem`.
 
-use crate::values::{self, OctalMode, own_name_parser};
+use crate::values::{self, OctalMode, SemaphoreName, own_name_parser, semaphore_name_parser};
 use chappe::{Name, PERMITS_MAX};
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
@@ -22,10 +22,10 @@ pub enum Sem {
     /// Create a semaphore
     Create(Create),
     /// Show permits, holders, waiters and totals
-    Stat(Look),
+    Stat(Stat),
     /// Show who holds permits
     #[command(after_help = "If nobody does, nothing is printed and the exit code is 1.")]
-    Holders(Look),
+    Holders(Holders),
     /// Let a semaphore have another number of permits; nothing is taken from holders
     Set(Set),
     /// Wait until no permit is held
@@ -123,9 +123,20 @@ pub struct Create {
     pub exist_ok: bool,
 }
 
-/// `sem stat` and `sem holders`
+/// `sem stat`
 #[derive(Args)]
-pub struct Look {
+pub struct Stat {
+    /// The semaphore's name; with `posix:` before it that of a POSIX semaphore, as `posix:/ready`.
+    #[arg(value_parser = semaphore_name_parser())]
+    pub name: SemaphoreName,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sem holders`
+#[derive(Args)]
+pub struct Holders {
     /// The semaphore's name.
     #[arg(value_parser = own_name_parser(NO_POSIX))]
     pub name: Name,
@@ -162,17 +173,17 @@ pub struct WaitIdle {
 /// `sem post`
 #[derive(Args)]
 pub struct Post {
-    /// The semaphore's name.
-    #[arg(value_parser = own_name_parser(NO_POSIX))]
-    pub name: Name,
+    /// The semaphore's name; with `posix:` before it that of a POSIX semaphore, as `posix:/ready`.
+    #[arg(value_parser = semaphore_name_parser())]
+    pub name: SemaphoreName,
 }
 
 /// `sem wait`
 #[derive(Args)]
 pub struct Wait {
-    /// The semaphore's name.
-    #[arg(value_parser = own_name_parser(NO_POSIX))]
-    pub name: Name,
+    /// The semaphore's name; with `posix:` before it that of a POSIX semaphore, as `posix:/ready`.
+    #[arg(value_parser = semaphore_name_parser())]
+    pub name: SemaphoreName,
     /// Give up (124) when no signal comes for this long, as 250ms, 2s or 1m
     #[arg(short, long, value_name = "DURATION", value_parser = values::duration, conflicts_with = "nonblock")]
     pub timeout: Option<Duration>,
@@ -185,7 +196,7 @@ pub struct Wait {
 #[derive(Args)]
 #[command(after_help = "All are tried, whatever happens to one; the exit code is that of the first failure.")]
 pub struct Rm {
-    /// The semaphores' names.
-    #[arg(required = true, value_name = "NAME", value_parser = own_name_parser(NO_POSIX))]
-    pub names: Vec<Name>,
+    /// The semaphores' names; with `posix:` before it that of a POSIX semaphore.
+    #[arg(required = true, value_name = "NAME", value_parser = semaphore_name_parser())]
+    pub names: Vec<SemaphoreName>,
 }

@@ -1,10 +1,12 @@
 //! Errors on semaphores: exit codes and texts.
 
 use super::{
-    BEFORE_COMMAND, DAMAGED, Failure, NO_COMMAND, NOT_EXECUTABLE, SYSTEM, TIMED_OUT, TRY_AGAIN, UNAVAILABLE, busy,
+    BEFORE_COMMAND, DAMAGED, Failure, NO_COMMAND, NOT_EXECUTABLE, PERMISSION, SYSTEM, TIMED_OUT, TRY_AGAIN,
+    UNAVAILABLE, USAGE, busy,
 };
 use crate::output::name_text;
 use crate::page::counted;
+use chappe::posix::{PostError, SemaphoreError, WaitError};
 use chappe::{AccessError, AcquireError, Name};
 use std::io::{self, ErrorKind};
 
@@ -48,6 +50,38 @@ fn corrupt(name: &Name) -> (u8, String) {
         "is corrupt: a process wrote words into it that make no sense; `chappe sem rm {name}` and create it anew"
     );
     (DAMAGED, text)
+}
+
+/// A POSIX semaphore could not be opened or removed.
+pub fn posix(name: &str, error: &SemaphoreError) -> Failure {
+    let code = match error {
+        SemaphoreError::Name(_) | SemaphoreError::NameTooLong { .. } => USAGE,
+        SemaphoreError::NotFound { .. } => UNAVAILABLE,
+        SemaphoreError::NotASemaphore { .. } => DAMAGED,
+        SemaphoreError::Permission { .. } => PERMISSION,
+        _ => SYSTEM,
+    };
+    let text = match error {
+        SemaphoreError::NotFound { .. } => format!("there is no {name}; the program that shares it creates it"),
+        other => other.to_string(),
+    };
+    Failure::new(code, text)
+}
+
+/// Waiting at a POSIX semaphore was in vain.
+pub fn posix_wait(name: &str, error: WaitError) -> Failure {
+    let (code, text) = match error {
+        WaitError::WouldBlock => (TRY_AGAIN, "is at zero; wait by leaving --nonblock out".to_owned()),
+        WaitError::TimedOut => (TIMED_OUT, "stayed at zero as long as -t allows".to_owned()),
+        other => (SYSTEM, format!("gave nothing: {other}")),
+    };
+    Failure::new(code, format!("{name} {text}"))
+}
+
+/// Nothing was added to a POSIX semaphore.
+pub fn posix_post(name: &str, error: PostError) -> Failure {
+    let code = if error == PostError::Overflow { TRY_AGAIN } else { SYSTEM };
+    Failure::new(code, format!("nothing was added to {name}: {error}"))
 }
 
 /// `sem run` failed before it could run the command, whatever the reason.

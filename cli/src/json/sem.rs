@@ -1,6 +1,6 @@
 //! What `--json` prints of semaphores.
 
-use super::{ParticipantLine, SCHEMA, name_text, time};
+use super::{ParticipantLine, SCHEMA, name_text, text, time};
 use crate::values::OctalMode;
 use chappe::{Holder, Name, SemaphoreStat, Waiter};
 use serde::Serialize;
@@ -94,6 +94,23 @@ impl From<&Waiter> for WaiterLine {
             since: time(one.since_unix_nanos),
             since_unix_nanos: one.since_unix_nanos,
         }
+    }
+}
+
+/// What `sem stat` tells of a POSIX semaphore.
+#[derive(Serialize)]
+pub struct PosixLine {
+    schema: u32,
+    name_encoding: &'static str,
+    name: String,
+    value: u32,
+}
+
+impl PosixLine {
+    /// Of the POSIX semaphore of this name, without `posix:`.
+    pub fn new(name: &Name, value: u32) -> PosixLine {
+        let (name_encoding, name) = text(&[b"posix:/", name.as_bytes()].concat());
+        PosixLine { schema: SCHEMA, name_encoding, name, value }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod create;
 mod herald;
+mod posix;
 mod run;
 mod signal;
 mod stat;
@@ -11,6 +12,7 @@ use crate::exit::{self, Failure};
 use crate::output::{name_text, note};
 use crate::page::counted;
 use crate::rm;
+use crate::values::SemaphoreName;
 use chappe::{Name, Semaphore};
 
 /// Runs a verb.
@@ -58,5 +60,8 @@ fn wait_idle(args: &WaitIdle) -> Result<(), Failure> {
 }
 
 fn rm(args: &Rm) -> Result<(), Failure> {
-    rm::all(&args.names, name_text, |name| Semaphore::unlink(name.as_bytes()).map_err(|error| exit::open(&error)))
+    rm::all(&args.names, SemaphoreName::text, |name| match name {
+        SemaphoreName::Own(name) => Semaphore::unlink(name.as_bytes()).map_err(|error| exit::open(&error)),
+        SemaphoreName::Posix(name) => posix::unlink(name),
+    })
 }

@@ -1,21 +1,29 @@
 //! `sem post` and `sem wait`: signals, which have no owner.
 
-use super::open;
+use super::{open, posix};
 use crate::args::sem::{Post, Wait};
 use crate::exit::{self, Failure};
+use crate::values::SemaphoreName;
 
 /// Gives a signal.
 pub fn post(args: &Post) -> Result<(), Failure> {
-    open(&args.name)?.post().map_err(|error| exit::sem::access(&args.name, error))
+    match &args.name {
+        SemaphoreName::Own(name) => open(name)?.post().map_err(|error| exit::sem::access(name, error)),
+        SemaphoreName::Posix(name) => posix::post(name),
+    }
 }
 
 /// Waits for a signal and takes it.
 pub fn wait(args: &Wait) -> Result<(), Failure> {
-    let semaphore = open(&args.name)?;
+    let name = match &args.name {
+        SemaphoreName::Own(name) => name,
+        SemaphoreName::Posix(name) => return posix::wait(name, args),
+    };
+    let semaphore = open(name)?;
     let waited = match args.timeout {
         Some(timeout) => semaphore.wait_timeout(timeout),
         None if args.nonblock => semaphore.try_wait(),
         None => semaphore.wait(),
     };
-    waited.map_err(|error| exit::sem::acquire(&args.name, error, "had no signal"))
+    waited.map_err(|error| exit::sem::acquire(name, error, "had no signal"))
 }

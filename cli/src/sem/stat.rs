@@ -1,7 +1,7 @@
 //! `sem stat` and `sem holders`: what a semaphore has, who holds it, who waits.
 
-use super::open;
-use crate::args::sem::Look;
+use super::{open, posix};
+use crate::args::sem::{Holders, Stat};
 use crate::exit::{self, Failure};
 use crate::json::{
     self,
@@ -9,19 +9,22 @@ use crate::json::{
 };
 use crate::output::{Output, name_text};
 use crate::page::{self, counted, line};
-use crate::values::{OctalMode, size_text};
+use crate::values::{OctalMode, SemaphoreName, size_text};
 use chappe::{Name, SemaphoreStat, Waiter};
 
 /// Shows the semaphore.
-pub fn run(args: &Look) -> Result<(), Failure> {
-    let stat = look(&args.name)?;
-    let text =
-        if args.json { json::line(&StatLine::new(&args.name, &stat)) } else { page(&args.name, &stat).into_bytes() };
+pub fn run(args: &Stat) -> Result<(), Failure> {
+    let name = match &args.name {
+        SemaphoreName::Own(name) => name,
+        SemaphoreName::Posix(name) => return posix::stat(name, args.json),
+    };
+    let stat = look(name)?;
+    let text = if args.json { json::line(&StatLine::new(name, &stat)) } else { page(name, &stat).into_bytes() };
     Output::open()?.write(&text)
 }
 
 /// Shows who holds permits: a line each.
-pub fn holders(args: &Look) -> Result<(), Failure> {
+pub fn holders(args: &Holders) -> Result<(), Failure> {
     let stat = look(&args.name)?;
     if stat.holders.is_empty() {
         return Err(Failure::new(exit::NO, ""));

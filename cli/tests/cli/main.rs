@@ -7,6 +7,7 @@ mod look;
 mod recv;
 mod sem;
 mod sem_kill;
+mod sem_posix;
 mod sem_run;
 mod send;
 mod usage;
