@@ -6,7 +6,6 @@ use super::stage::{Stage, finish, options, plain, spawn};
 use super::{Screen, wrong};
 use crate::exit::{self, Failure};
 use chappe::Queue;
-use hdrhistogram::Histogram;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -30,7 +29,7 @@ pub fn play(stage: &Stage, screen: &mut Screen) -> Result<(), Failure> {
     screen.say("                                chappe         pipe");
     screen.say(&row("stream", "M/s", queue / 1e6, pipe / 1e6, queue / pipe));
     for (title, quantile) in [("one way, median", 0.5), ("one way, 99 of 100", 0.99)] {
-        let [ours, theirs] = [&queue_times, &pipe_times].map(|times| times.value_at_quantile(quantile) as f64 / 1e3);
+        let [ours, theirs] = [&queue_times, &pipe_times].map(|times| at_quantile(times, quantile) as f64 / 1e3);
         screen.say(&row(title, "µs", ours, theirs, theirs / ours));
     }
     Ok(())
@@ -136,9 +135,15 @@ fn echo(way: &mut impl Way) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sends and waits for the echo, for a while; gives half the round trips, in nanoseconds.
-fn ping(way: &mut impl Way) -> Result<Histogram<u64>, Failure> {
-    let mut times = Histogram::new_with_bounds(1, 60_000_000_000, 3).map_err(|error| wrong(error.to_string()))?;
+/// The time that so large a part of all does not exceed. They are in order.
+fn at_quantile(times: &[u64], quantile: f64) -> u64 {
+    let at = (times.len() as f64 * quantile) as usize;
+    times.get(at).or(times.last()).copied().unwrap_or(0)
+}
+
+/// Sends and waits for the echo, for a while; gives half the round trips, in nanoseconds, in order.
+fn ping(way: &mut impl Way) -> Result<Vec<u64>, Failure> {
+    let mut times = Vec::new();
     let mut bytes = [0; SIZE];
     let start = Instant::now();
     let mut number = 0;
@@ -149,10 +154,11 @@ fn ping(way: &mut impl Way) -> Result<Histogram<u64>, Failure> {
         let took = sent.elapsed().as_nanos() as u64;
         check(&bytes, number)?;
         if number >= WARM_UP {
-            times.saturating_record((took / 2).max(1));
+            times.push((took / 2).max(1));
         }
         number += 1;
     }
+    times.sort_unstable();
     Ok(times)
 }
 
@@ -191,7 +197,7 @@ pub fn pipe_source() -> Result<(), Failure> {
     source(&mut Pipes { to, from })
 }
 
-fn queue_ping(stage: &Stage) -> Result<Histogram<u64>, Failure> {
+fn queue_ping(stage: &Stage) -> Result<Vec<u64>, Failure> {
     let mut way = Queues { to: create(stage, PING_NAME)?, from: create(stage, PONG_NAME)? };
     let child = spawn(&mut stage.command("queue-echo", &[]))?;
     let times = ping(&mut way)?;
@@ -204,7 +210,7 @@ pub fn queue_echo(dir: &Path) -> Result<(), Failure> {
     echo(&mut Queues { to: open(dir, PONG_NAME)?, from: open(dir, PING_NAME)? })
 }
 
-fn pipe_ping() -> Result<Histogram<u64>, Failure> {
+fn pipe_ping() -> Result<Vec<u64>, Failure> {
     let mut child = spawn(plain("pipe-echo").stdin(Stdio::piped()).stdout(Stdio::piped()))?;
     let times = ping(&mut pipes_of(&mut child)?)?;
     finish(child, "echo").map(|_| times)
