@@ -1003,6 +1003,23 @@ fn a_leaked_permit_that_others_wait_for_reaches_them_when_its_handle_goes() {
     is_untouched(&semaphore, 1);
 }
 
+/// The thread of a handle that waits may be busy with news at the moment when the handle goes: the handle has left all the same
+/// when it has been dropped, not when that thread has time.
+#[test]
+fn a_dropped_handle_has_left_with_what_was_leaked() {
+    let semaphore = Fixture::new(2);
+    for _ in 0..20 {
+        let other = semaphore.another_handle();
+        std::mem::forget(other.acquire_many(2).unwrap());
+        let _ = other.acquire_timeout(Duration::from_millis(1));
+        // News for the thread that this wait has started: a handle that comes and goes.
+        drop(semaphore.another_handle());
+        drop(other);
+        assert_eq!(semaphore.stat().unwrap().participants.len(), 1);
+        is_untouched(&semaphore, 2);
+    }
+}
+
 #[test]
 fn a_forgotten_permit_is_out_of_circulation() {
     let semaphore = Fixture::new(5);
@@ -1845,16 +1862,17 @@ fn never_more_are_inside_than_there_are_permits() {
 #[test]
 fn administration_amid_traffic_loses_no_permit() {
     let semaphore = Fixture::new(4);
-    let stop = AtomicBool::new(false);
+    let (stop, calls) = (AtomicBool::new(false), AtomicU64::new(0));
     let seed = seed("CHAPPE_SEMAPHORE_SEED");
     thread::scope(|scope| {
         let users: Vec<_> = (0..8_u64)
             .map(|number| {
-                let (semaphore, stop) = (&semaphore, &stop);
+                let (semaphore, stop, calls) = (&semaphore, &stop, &calls);
                 let mut rng = Rng::new(seed ^ number << 40);
                 scope.spawn(move || {
                     let mut handle = semaphore.another_handle();
                     while !stop.load(Ordering::Relaxed) {
+                        calls.fetch_add(1, Ordering::Relaxed);
                         if rng.one_in(50) {
                             handle = semaphore.another_handle();
                         }
@@ -1870,7 +1888,9 @@ fn administration_amid_traffic_loses_no_permit() {
             })
             .collect();
         let mut rng = Rng::new(seed);
-        for _ in 0..400 {
+        let mut rounds = 0;
+        while rounds < 400 || calls.load(Ordering::Relaxed) < 1000 {
+            rounds += 1;
             match rng.below(4) {
                 0 => semaphore.set_permits(rng.below(6)).unwrap(),
                 1 => semaphore.post().unwrap(),
@@ -1886,9 +1906,10 @@ fn administration_amid_traffic_loses_no_permit() {
             user.join().unwrap();
         }
     });
+    until("the handles to have gone", || semaphore.stat().unwrap().participants.len() == 1);
     semaphore.set_permits(3).unwrap();
     is_untouched(&semaphore, 3);
-    assert_eq!(semaphore.stat().unwrap().participants.len(), 1);
+    assert!(calls.into_inner() >= 1000, "there was hardly any traffic");
 }
 
 // ---- deadlocks ----
