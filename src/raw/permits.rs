@@ -780,3 +780,6 @@ impl<'a> Permits<'a> {
         Ok(came_back)
     }
 }
+
+#[cfg(test)]
+mod tests;
