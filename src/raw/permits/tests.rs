@@ -374,11 +374,16 @@ fn threads_and_recounts_agree() {
                 let (words, inside, overtaken, start, count_anew) = (&words, &inside, &overtaken, &start, &count_anew);
                 scope.spawn(move || {
                     start.wait();
-                    for round in 0..ROUNDS {
+                    let mut round = 0;
+                    while round < ROUNDS {
                         let wanted = u64::from(1 + (round + index) % 3);
                         match words.available.take(words.record(number), wanted, || 0) {
-                            Fast::Done => {}
-                            Fast::Slow => continue,
+                            Fast::Done => round += 1,
+                            // Too few are left, or a recount is under way.
+                            Fast::Slow => {
+                                thread::yield_now();
+                                continue;
+                            }
                             Fast::Overtaken => {
                                 overtaken.fetch_add(1, Ordering::Relaxed);
                                 count_anew();
