@@ -1232,7 +1232,6 @@ fn holders_and_waiters_are_told_who_they_are() {
     assert!(first.since_unix_nanos <= second.since_unix_nanos);
     drop(held);
     assert_eq!((many.end(), signal.end()), (Ok(()), Ok(())));
-    assert!(semaphore.stat().unwrap().blocked >= 2);
 }
 
 fn thread_id() -> i32 {
@@ -1771,7 +1770,7 @@ struct Protected(AtomicU64);
 impl Protected {
     fn increment(&self) {
         let before = self.0.load(Ordering::Relaxed);
-        if before % 64 == 0 {
+        if before.is_multiple_of(64) {
             thread::yield_now();
         }
         self.0.store(before + 1, Ordering::Relaxed);

@@ -258,7 +258,7 @@ fn futures_and_threads_are_served_in_one_order() {
     let bell = Bell::new();
     let mut first = queued(&semaphore, 1, &bell);
     let clone = semaphore.clone();
-    let thread = thread::spawn(move || clone.acquire_timeout(NET).map(|permit| drop(permit)));
+    let thread = thread::spawn(move || clone.acquire_timeout(NET).map(drop));
     until_waiting(&semaphore, 2);
     let mut third = queued(&semaphore, 1, &bell);
     assert!(semaphore.stat().unwrap().waiters.iter().all(|waiter| !waiter.signal && waiter.permits == 1));
@@ -425,6 +425,7 @@ fn a_future_moves_between_threads() {
 }
 
 /// A task that is kept alive by its wakers only, as some executors do, and waits for two things.
+#[expect(dead_code, reason = "what it holds is dropped with it, and that is all")]
 struct Task<'a>(Mutex<Vec<Pin<Box<Acquire<'a>>>>>);
 
 impl Wake for Task<'static> {
