@@ -219,6 +219,11 @@ impl Worker {
         self.answer()
     }
 
+    /// Whether it has said something that was not heard yet, or ended.
+    pub fn has_said(&self) -> bool {
+        !self.heard.is_empty() || readable(self.answers.as_raw_fd(), Duration::ZERO)
+    }
+
     /// The next line must be this one.
     #[track_caller]
     pub fn expect(&mut self, line: &str) {
