@@ -21,6 +21,7 @@
 mod common;
 
 use chappe::{Batch, Queue, QueueOptions, QueueStat, RecvError, SendError};
+use common::step::{self, Child, Leaps, Place, Row, Stand, Victim, no_ptrace, read_line};
 use common::{asleep, identify, number, payload, readable, scratch};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -35,12 +36,6 @@ const BOUND: Duration = Duration::from_secs(2);
 
 /// By then a sleeper has seen by itself what it was not told: half a second, and what the machine makes of it.
 const PATIENCE: Duration = Duration::from_millis(900);
-
-/// A survivor that has not reported by then hangs.
-const HANG: Duration = Duration::from_secs(20);
-
-/// An operation with more instructions than this is not stepped to its end.
-const INSTRUCTIONS_MAX: usize = 400_000;
 
 /// Small enough to be inline, large enough to need an extent, large enough to need several pages.
 const SMALL: usize = 24;
@@ -163,6 +158,18 @@ impl Stage {
         Stage { act, options, handle, messages, batch, buffer, got, count: 0 }
     }
 
+    fn play_without_handle(&mut self) -> Result<(), Box<dyn std::error::Error>> {
+        match self.act {
+            Act::Open => self.handle = Some(self.options.open("/q")?),
+            Act::Create | Act::CreateEphemeral => self.handle = Some(self.options.create_new("/q")?),
+            Act::Unlink => self.options.unlink("/q")?,
+            other => unreachable!("{other:?} has a handle"),
+        }
+        Ok(())
+    }
+}
+
+impl step::Stage for Stage {
     /// The code that is stepped. That a call fails for a good reason (full, empty) is part of the case.
     fn play(&mut self) -> Result<(), Box<dyn std::error::Error>> {
         let Some(queue) = &self.handle else { return self.play_without_handle() };
@@ -218,16 +225,6 @@ impl Stage {
             ids.push(name(&self.buffer));
         }
         format!("{} {}", self.count, ids.iter().map(u64::to_string).collect::<Vec<_>>().join(","))
-    }
-
-    fn play_without_handle(&mut self) -> Result<(), Box<dyn std::error::Error>> {
-        match self.act {
-            Act::Open => self.handle = Some(self.options.open("/q")?),
-            Act::Create | Act::CreateEphemeral => self.handle = Some(self.options.create_new("/q")?),
-            Act::Unlink => self.options.unlink("/q")?,
-            other => unreachable!("{other:?} has a handle"),
-        }
-        Ok(())
     }
 }
 
@@ -453,357 +450,6 @@ fn pairs() -> Vec<(Act, Case)> {
     all
 }
 
-// ---- processes ----
-
-/// Runs `child` in a forked process, which ends there whatever happens.
-fn fork(child: impl FnOnce() -> bool) -> i32 {
-    // SAFETY: this program has one thread, so the child has everything that the parent had.
-    let pid = unsafe { libc::fork() };
-    assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
-    if pid == 0 {
-        die_with_parent();
-        let good = catch_unwind(AssertUnwindSafe(child)).unwrap_or(false);
-        // SAFETY: it takes a number and does not return. Nothing of the parent's is flushed or dropped twice.
-        unsafe { libc::_exit(i32::from(!good)) };
-    }
-    pid
-}
-
-fn die_with_parent() {
-    // SAFETY: this option takes a number.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-}
-
-fn wait(pid: i32) -> i32 {
-    let mut status = 0;
-    // SAFETY: the status lives through the call.
-    let reaped = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert_eq!(reaped, pid, "waitpid: {}", std::io::Error::last_os_error());
-    status
-}
-
-/// As [`wait`], but at most as long as takes to call it hanging: `None`.
-fn wait_bounded(pid: i32) -> Option<i32> {
-    extern "C" fn nothing(_: i32) {}
-    let handler: extern "C" fn(i32) = nothing;
-    // SAFETY: a C struct of numbers; all-zero means no flags (above all, not to go on waiting) and an empty mask.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = handler as libc::sighandler_t;
-    // SAFETY: the handler does nothing, and the struct lives through the call.
-    unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) };
-    // SAFETY: it takes a number.
-    unsafe { libc::alarm(HANG.as_secs() as u32) };
-    let mut status = 0;
-    // SAFETY: the status lives through the call.
-    let reaped = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    // SAFETY: it takes a number.
-    unsafe { libc::alarm(0) };
-    (reaped == pid).then_some(status)
-}
-
-fn kill(pid: i32) {
-    // SAFETY: it takes numbers; the pid is that of a child which was not reaped yet.
-    unsafe { libc::kill(pid, libc::SIGKILL) };
-}
-
-/// A child that is killed and reaped when it goes out of scope.
-struct Child(Option<i32>);
-
-impl Child {
-    fn fork(child: impl FnOnce() -> bool) -> Child {
-        Child(Some(fork(child)))
-    }
-
-    fn kill(&mut self) {
-        if let Some(pid) = self.0.take() {
-            kill(pid);
-            wait(pid);
-        }
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// What a victim tells its tracer that it stands before or behind the operation with. Not SIGSTOP: anybody may stop a
-/// process.
-const MARK: i32 = libc::SIGUSR2;
-
-/// Stops the calling process, which is traced, until its tracer lets it go on.
-fn stop_here() {
-    // SAFETY: it takes numbers.
-    unsafe { libc::kill(std::process::id() as i32, MARK) };
-}
-
-fn ptrace(request: libc::c_uint, pid: i32) -> bool {
-    let nothing = std::ptr::null_mut::<libc::c_void>();
-    // SAFETY: the requests used here (TRACEME, SINGLESTEP) ignore address and data, or take data as "no signal".
-    unsafe { libc::ptrace(request, pid, nothing, nothing) == 0 }
-}
-
-/// Where a traced process is: its program counter, and how much stack it uses, which tells apart two calls of one function.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Place {
-    counter: u64,
-    stack: u64,
-}
-
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn place(pid: i32) -> Place {
-    // SAFETY: a struct of numbers, for which all-zero is valid.
-    let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
-    let start = (&raw mut registers).cast();
-    let mut room = libc::iovec { iov_base: start, iov_len: size_of::<libc::user_regs_struct>() };
-    let general: *mut libc::c_void = std::ptr::without_provenance_mut(1); // NT_PRSTATUS
-    // SAFETY: the kernel writes at most `iov_len` bytes, all of which are the struct's.
-    let read = unsafe { libc::ptrace(libc::PTRACE_GETREGSET, pid, general, (&raw mut room).cast::<libc::c_void>()) };
-    assert_eq!(read, 0, "PTRACE_GETREGSET: {}", std::io::Error::last_os_error());
-    #[cfg(target_arch = "x86_64")]
-    return Place { counter: registers.rip, stack: registers.rsp };
-    #[cfg(target_arch = "aarch64")]
-    return Place { counter: registers.pc, stack: registers.sp };
-}
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn place(_: i32) -> Place {
-    Place { counter: 0, stack: 0 }
-}
-
-/// A process that is stepped through an operation.
-struct Victim {
-    child: Child,
-    /// Where its stack was before the operation.
-    stack: u64,
-    /// It has come to the end of the operation.
-    at_end: bool,
-}
-
-/// Where a victim is after a step.
-#[derive(PartialEq, Eq)]
-enum At {
-    Inside,
-    End,
-    /// Stopped or continued by somebody else.
-    Disturbed,
-}
-
-impl Victim {
-    /// Forks it, has it prepare, and waits until it stands before the operation.
-    fn start(
-        act: Act,
-        options: &QueueOptions,
-        first_id: u64,
-        inherited: Option<&QueueOptions>,
-        tell: Option<&std::io::PipeWriter>,
-    ) -> Result<Victim, String> {
-        // The handle to inherit is opened by the parent, as it must be, and left to the child alone.
-        let handle = inherited.map(|options| options.open("/q").expect("the parent opens"));
-        let mut handle = Some(handle);
-        let child = Child::fork(|| {
-            let mut stage = Stage::new(act, options, first_id, handle.take().flatten());
-            if !ptrace(libc::PTRACE_TRACEME, 0) {
-                // SAFETY: it takes a number and does not return.
-                unsafe { libc::_exit(NO_PTRACE) };
-            }
-            stop_here();
-            let result = stage.play();
-            stop_here();
-            // Only one that was not killed comes here.
-            let text = result.map_or_else(|error| error.to_string(), |()| stage.told());
-            drop(stage);
-            tell.is_none_or(|mut tell| writeln!(tell, "{text}").is_ok())
-        });
-        drop(handle);
-        let mut victim = Victim { child, stack: 0, at_end: false };
-        match victim.wait()? {
-            At::End => Ok(Victim { at_end: false, stack: place(victim.pid()).stack, ..victim }),
-            _ => Err("a trap before the operation began".to_owned()),
-        }
-    }
-
-    fn pid(&self) -> i32 {
-        self.child.0.expect("alive")
-    }
-
-    /// Where it is, on a stack that begins at 0.
-    fn place(&self) -> Place {
-        let Place { counter, stack } = place(self.pid());
-        Place { counter, stack: self.stack.wrapping_sub(stack) }
-    }
-
-    fn wait(&mut self) -> Result<At, String> {
-        let pid = self.pid();
-        let status = wait_bounded(pid).ok_or_else(|| format!("the victim itself does not come on for {HANG:?}"))?;
-        match libc::WIFSTOPPED(status).then(|| libc::WSTOPSIG(status)) {
-            Some(libc::SIGTRAP) => Ok(At::Inside),
-            Some(MARK) => {
-                self.at_end = true;
-                Ok(At::End)
-            }
-            Some(libc::SIGSTOP | libc::SIGCONT | libc::SIGWINCH) => Ok(At::Disturbed),
-            Some(signal) => Err(format!("the victim itself got signal {signal}")),
-            None => {
-                self.child.0 = None;
-                Err(format!("the victim ended by itself with status {status:#x}"))
-            }
-        }
-    }
-
-    /// One instruction. Signals from outside are thrown away; they come instead of an instruction.
-    fn step(&mut self) -> Result<At, String> {
-        loop {
-            if !ptrace(libc::PTRACE_SINGLESTEP, self.pid()) {
-                return Err(format!("PTRACE_SINGLESTEP: {}", std::io::Error::last_os_error()));
-            }
-            match self.wait()? {
-                At::Disturbed => {}
-                at => return Ok(at),
-            }
-        }
-    }
-
-    /// Lets it go on to the end of the operation and of its life.
-    fn finish(&mut self) -> Result<(), String> {
-        while !self.at_end {
-            if !ptrace(libc::PTRACE_CONT, self.pid()) {
-                return Err(format!("PTRACE_CONT: {}", std::io::Error::last_os_error()));
-            }
-            self.wait()?;
-        }
-        if ptrace(libc::PTRACE_CONT, self.pid()) {
-            return Ok(());
-        }
-        Err(format!("PTRACE_CONT at the end: {}", std::io::Error::last_os_error()))
-    }
-
-    /// Steps through the whole operation; where it was before each instruction.
-    fn trace(&mut self) -> Result<Vec<Place>, String> {
-        let mut path = vec![self.place()];
-        while self.step()? == At::Inside {
-            path.push(self.place());
-            if path.len() > INSTRUCTIONS_MAX {
-                return Err(format!("more than {INSTRUCTIONS_MAX} instructions"));
-            }
-        }
-        Ok(path)
-    }
-
-    /// Goes over the first `k` instructions of a known way.
-    ///
-    /// A breakpoint register carries it over most of them, to an instruction that the way seldom came by before; from there
-    /// it is stepped, and each step compared. Where there is no such register, it is stepped all the way.
-    fn advance(&mut self, path: &[Place], k: usize, leaps: Leaps) -> Result<Stand, String> {
-        let (from, visits) = best_leap(path, k, leaps);
-        let leapt = visits > 0 && self.leap(path[from].counter, visits)?;
-        if self.at_end {
-            return Ok(if k == path.len() { Stand::End } else { Stand::Astray });
-        }
-        for instruction in (if leapt { from } else { 0 })..k {
-            if self.place() != path[instruction] {
-                return Ok(Stand::Astray);
-            }
-            if self.step()? == At::End {
-                return Ok(if instruction + 1 == path.len() { Stand::End } else { Stand::Astray });
-            }
-        }
-        let known = path.get(k) == Some(&self.place());
-        Ok(if known { Stand::There } else { Stand::Astray })
-    }
-
-    /// Runs until it comes by this place for the given time; false if it cannot, or came to its end before.
-    fn leap(&mut self, place: u64, visits: usize) -> Result<bool, String> {
-        for visit in 0..visits {
-            // A breakpoint strikes before its instruction: that one is stepped over with the breakpoint off.
-            if visit > 0 && self.step()? == At::End {
-                return Ok(false);
-            }
-            if !breakpoint(self.pid(), place, true) {
-                return Ok(false);
-            }
-            let at = loop {
-                if !ptrace(libc::PTRACE_CONT, self.pid()) {
-                    return Err(format!("PTRACE_CONT: {}", std::io::Error::last_os_error()));
-                }
-                match self.wait()? {
-                    At::Disturbed => {}
-                    at => break at,
-                }
-            };
-            breakpoint(self.pid(), place, false);
-            if at == At::End {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-}
-
-/// Which places breakpoints may carry a victim to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Leaps {
-    /// Any.
-    Any,
-    /// Those that the way comes by for the first time: where somebody else is awake, waiting for them may take more or fewer
-    /// turns than it did on the known way.
-    First,
-    /// None: it is stepped all the way.
-    None,
-}
-
-/// Where a victim has got to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stand {
-    /// Before the instruction that was asked for.
-    There,
-    /// Behind the operation, as was asked for.
-    End,
-    /// It took another way, on which instructions cannot be counted.
-    Astray,
-}
-
-/// The step of a way from which the rest, up to step `k`, is cheapest to reach with a breakpoint, and at which visit of that
-/// place it is; no visits if stepping from the beginning is cheaper.
-fn best_leap(path: &[Place], k: usize, leaps: Leaps) -> (usize, usize) {
-    const STEPS_PER_VISIT: usize = 4;
-    let mut seen = std::collections::HashMap::new();
-    let mut best = (k, (0, 0));
-    for (step, place) in path.iter().enumerate().take(k + 1) {
-        let visits = *seen.entry(place.counter).and_modify(|visits| *visits += 1).or_insert(1);
-        let cost = visits * STEPS_PER_VISIT + (k - step);
-        // Not the very beginning: there it stands already.
-        let allowed = leaps == Leaps::Any || (leaps == Leaps::First && visits == 1);
-        if step > 0 && allowed && cost < best.0 {
-            best = (cost, (step, visits));
-        }
-    }
-    best.1
-}
-
-/// Sets or clears the breakpoint register of a process; false where there is none.
-#[cfg(target_arch = "x86_64")]
-fn breakpoint(pid: i32, place: u64, on: bool) -> bool {
-    let register = |number: usize| std::mem::offset_of!(libc::user, u_debugreg) + number * size_of::<u64>();
-    let poke = |number: usize, value: u64| {
-        let place = std::ptr::without_provenance_mut::<libc::c_void>(register(number));
-        let value = std::ptr::without_provenance_mut::<libc::c_void>(value as usize);
-        // SAFETY: the kernel takes both as numbers, an offset into its own record and a value to put there.
-        unsafe { libc::ptrace(libc::PTRACE_POKEUSER, pid, place, value) == 0 }
-    };
-    // Register 7 switches: bit 0 is the local enable of address register 0; all-zero kind and length mean "executes this".
-    if on { poke(0, place) && poke(7, 1) } else { poke(7, 0) }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn breakpoint(_: i32, _: u64, _: bool) -> bool {
-    false
-}
-
-/// The exit status of a victim that may not be traced.
-const NO_PTRACE: i32 = 77;
-
 // ---- one kill ----
 
 /// What kind of survivor there is.
@@ -970,9 +616,9 @@ impl<'a> Set<'a> {
         let told = std::io::pipe().expect("a pipe");
         let survivor = mode.attached.then(|| start_survivor(&scene, mode, &go.0, &report)).transpose()?;
         let inherited = matches!(case.act, Act::InheritedSend(_)).then_some(&scene.options);
-        let victim = Victim::start(case.act, &scene.options, case.victim(), inherited, Some(&told.1))?;
+        let victim = start_victim(case.act, &scene.options, case.victim(), inherited, Some(&told.1))?;
         if let Some(earlier) = &case.earlier {
-            let mut first = Victim::start(earlier.act, &scene.options, VICTIM, None, None)?;
+            let mut first = start_victim(earlier.act, &scene.options, VICTIM, None, None)?;
             first.advance(&earlier.path, earlier.k, Leaps::Any)?;
             first.child.kill();
         }
@@ -987,6 +633,19 @@ impl<'a> Set<'a> {
         writeln!(self.go.1, "go").map_err(|error| error.to_string())?;
         read_line(&self.report.0).map_err(|error| format!("the survivor hangs or died: {error}"))
     }
+}
+
+fn start_victim(
+    act: Act,
+    options: &QueueOptions,
+    first_id: u64,
+    inherited: Option<&QueueOptions>,
+    tell: Option<&std::io::PipeWriter>,
+) -> Result<Victim, String> {
+    // The handle to inherit is opened by the parent, as it must be, and left to the child alone.
+    let handle = inherited.map(|options| options.open("/q").expect("the parent opens"));
+    let mut inherited = Some(handle);
+    Victim::start(|| Stage::new(act, options, first_id, inherited.take().flatten()), tell)
 }
 
 /// Kills the victim of a fresh scene after `k` instructions and lets a survivor of this kind go on.
@@ -1038,22 +697,6 @@ fn balance(case: &Case, report: &Report, count: usize, victim: &[u64]) -> Result
         return Ok(());
     }
     Err(format!("received {got:?} of {expected:?}, {purged} were thrown away"))
-}
-
-/// A line from a pipe, within the bound for hanging.
-fn read_line(mut from: &std::io::PipeReader) -> Result<String, String> {
-    let mut line = Vec::new();
-    let mut byte = [0];
-    loop {
-        if !readable(from.as_raw_fd(), HANG) {
-            return Err(format!("nothing for {HANG:?}"));
-        }
-        match from.read(&mut byte) {
-            Ok(1) if byte[0] == b'\n' => return Ok(String::from_utf8_lossy(&line).into_owned()),
-            Ok(1) => line.push(byte[0]),
-            other => return Err(format!("the pipe ended: {other:?}")),
-        }
-    }
 }
 
 /// Forks a survivor and waits until it is in its place.
@@ -1424,60 +1067,6 @@ fn progress_of_takes(case: &Case, missing: &[u64], all: &[(u64, u16)], report: &
 
 // ---- the rows of the table ----
 
-/// What the kills of one case showed.
-#[derive(Default)]
-struct Row {
-    instructions: usize,
-    kills: usize,
-    faults: Vec<String>,
-    /// Kills of victims that had taken another way than the first run did: their progress is not compared.
-    strayed: usize,
-    /// The instructions after which progress was first seen to be 1, 2, ...
-    commits: Vec<usize>,
-    took: Vec<Duration>,
-}
-
-impl Row {
-    fn fault(&mut self, k: usize, counter: Option<u64>, mode: Mode, what: &str) {
-        let place = counter.map_or_else(|| "the end".to_owned(), place_of);
-        self.faults.push(format!("    k={k} at {place}, {mode:?}: {what}"));
-    }
-
-    fn print(&mut self, title: &str) {
-        self.took.sort_unstable();
-        let at = |share: usize| self.took.get(self.took.len() * share / 100).or(self.took.last());
-        let [p50, max] = [at(50), at(100)].map(|time| time.map_or(0.0, |time| time.as_secs_f64() * 1e3));
-        println!(
-            "{title:<58} {:>6} {:>6} {:>6} {:>7} {p50:>8.2} {max:>8.2}  {}",
-            self.instructions,
-            self.kills,
-            self.faults.len(),
-            self.strayed,
-            self.commits.iter().map(usize::to_string).collect::<Vec<_>>().join(" "),
-        );
-        self.faults.iter().take(8).for_each(|fault| println!("{fault}"));
-        if self.faults.len() > 8 {
-            println!("    and {} more", self.faults.len() - 8);
-        }
-    }
-}
-
-/// A program counter as people and `addr2line` can use it: the file and the offset in it.
-fn place_of(counter: u64) -> String {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    for line in maps.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let Some((from, to)) = words[0].split_once('-') else { continue };
-        let bounds = [from, to].map(|text| u64::from_str_radix(text, 16).unwrap_or(0));
-        if (bounds[0]..bounds[1]).contains(&counter) {
-            let offset = u64::from_str_radix(words[2], 16).unwrap_or(0);
-            let file = words.get(5).map_or("?", |path| path.rsplit('/').next().unwrap_or(path));
-            return format!("{file}+{:#x}", counter - bounds[0] + offset);
-        }
-    }
-    format!("{counter:#x}")
-}
-
 /// The way through a case's operation: the program counter before each instruction.
 fn measure(case: &Case, mode: Mode) -> Result<Vec<Place>, String> {
     Set::new(case, mode)?.victim.trace()
@@ -1645,25 +1234,6 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     run_chosen(&words)
-}
-
-/// Why stepping does not work here, if it does not.
-fn no_ptrace() -> Option<String> {
-    let child = fork(|| {
-        let traced = ptrace(libc::PTRACE_TRACEME, 0);
-        if traced {
-            stop_here();
-        }
-        traced
-    });
-    let status = wait(child);
-    if !libc::WIFSTOPPED(status) {
-        return Some("PTRACE_TRACEME is refused".to_owned());
-    }
-    let stepped = ptrace(libc::PTRACE_SINGLESTEP, child) && libc::WIFSTOPPED(wait(child));
-    kill(child);
-    wait(child);
-    (!stepped).then(|| "PTRACE_SINGLESTEP is refused".to_owned())
 }
 
 fn chosen(words: &[&str], title: &str) -> bool {

@@ -927,6 +927,19 @@ fn who_waits_until_nobody_holds_hears_of_the_last_release_and_the_last_death() {
     fixture.all_is_there();
 }
 
+/// Below what is held there is nothing left to take out of circulation; what is forgotten is not held any more all the same.
+#[test]
+fn forgetting_more_permits_than_there_are_leaves_no_debt() {
+    let fixture = Fixture::new(3);
+    let permits = fixture.semaphore.acquire_many(3).unwrap();
+    fixture.semaphore.set_permits(1).unwrap();
+    permits.forget().unwrap();
+    let stat = fixture.semaphore.stat().unwrap();
+    assert_eq!((stat.permits, stat.held, stat.available), (0, 0, 0), "{stat:#?}");
+    fixture.semaphore.set_permits(3).unwrap();
+    fixture.all_is_there();
+}
+
 // ---- who does not run, who cannot go on, who only waits ----
 
 #[test]

@@ -1,0 +1,1449 @@
+//! Death at every instruction of a semaphore's operations: a process is single-stepped through one and SIGKILLed after its k-th
+//! instruction, for every k (or every few), each time with a fresh semaphore and fresh processes. Then a survivor has to go on, who
+//! waits has to be served, and every permit is accounted for.
+//!
+//! Rows that begin with `pause:` stop the process there instead, let another one act beside it, which also makes it look after
+//! one that has died, and then let it finish: it must not be taken for dead, and the count must come out right.
+//!
+//! It drives the real library through its public face; it knows nothing of the layout. Instructions inside a system call
+//! cannot be stepped: the kernel does the whole call or nothing of it. Other threads of the process, as its sentry, run freely.
+//!
+//! The variables are those of `kill.rs`: `CHAPPE_KILL_EVERY`, `CHAPPE_KILL_POINTS`, `CHAPPE_KILL_MODES`, `CHAPPE_KILL_PAIRS`,
+//! `CHAPPE_KILL_PAUSES`. `CHAPPE_KILL_ONE=2000` kills so many processes at one semaphore, one after the other; 200 without it,
+//! 50 in a debug build.
+//! Words on the command line choose the operations whose row holds one of them.
+
+mod common;
+
+use chappe::{AcquireError, Children, Permit, Semaphore, SemaphoreOptions, SemaphoreStat};
+use common::step::{self, Child, Leaps, Place, Row, Stand, Victim, no_ptrace, read_line};
+use common::{Rng, asleep, number, readable, scratch};
+use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// A survivor that takes longer than this for one call has failed; the table shows what they really take.
+const BOUND: Duration = Duration::from_secs(10);
+
+/// By then a sleeper has seen by itself what it was not told: half a second, and what the machine makes of it.
+const PATIENCE: Duration = Duration::from_millis(900);
+
+type Failure = Box<dyn std::error::Error>;
+
+// ---- what is done to the semaphore ----
+
+/// The operation that a victim is stepped through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    Acquire(u64),
+    TryAcquire(u64),
+    /// An acquisition whose time is over before it waits: its place in the queue is taken and left.
+    Expire,
+    /// An acquisition that is granted while it sleeps.
+    Sleep,
+    /// A future that is polled once and dropped.
+    Begin,
+    /// The first call through a handle that was inherited by fork.
+    InheritedAcquire,
+    Release,
+    /// Of two permits that one thread holds, the second.
+    ReleaseSecond,
+    ReleaseLabelled,
+    Forget,
+    Split,
+    Merge,
+    SetPermits(u64),
+    Post,
+    Wait,
+    TryWait,
+    ExpireWait,
+    /// A look whether nobody holds a permit, in the queue of those who wait for that.
+    Idle,
+    Stat,
+    Close,
+    Unlink,
+    Open,
+    FromFd,
+    Create,
+    /// A semaphore that goes with the victim, whose death ends it.
+    CreateEphemeral,
+    Drop,
+    /// The end of such a semaphore in good order.
+    DropEphemeral,
+    /// The permit goes over to a command, which then does not exist.
+    Exec(Children),
+}
+
+impl Act {
+    fn name(self) -> String {
+        let many = |permits: u64| if permits == 1 { String::new() } else { format!(" {permits}") };
+        match self {
+            Act::Acquire(permits) => format!("acquire{}", many(permits)),
+            Act::TryAcquire(permits) => format!("try_acquire{}", many(permits)),
+            Act::Expire => "acquire_timeout 0".to_owned(),
+            Act::Sleep => "acquire, asleep".to_owned(),
+            Act::Begin => "acquire_async, poll, drop".to_owned(),
+            Act::InheritedAcquire => "fork, acquire".to_owned(),
+            Act::ReleaseSecond => "release the second".to_owned(),
+            Act::ReleaseLabelled => "release, labelled".to_owned(),
+            Act::SetPermits(permits) => format!("set_permits {permits}"),
+            Act::TryWait => "try_wait".to_owned(),
+            Act::ExpireWait => "wait_timeout 0".to_owned(),
+            Act::Idle => "wait_idle_timeout 0".to_owned(),
+            Act::FromFd => "from_fd".to_owned(),
+            Act::CreateEphemeral => "create ephemeral".to_owned(),
+            Act::DropEphemeral => "drop ephemeral".to_owned(),
+            Act::Exec(children) => format!("exec in vain, {children:?}").to_lowercase(),
+            other => format!("{other:?}").to_lowercase(),
+        }
+    }
+
+    fn needs_handle(self) -> bool {
+        !self.makes_semaphore() && !matches!(self, Act::Open | Act::FromFd | Act::Unlink | Act::InheritedAcquire)
+    }
+
+    /// Whether there is no semaphore before the victim makes one.
+    fn makes_semaphore(self) -> bool {
+        matches!(self, Act::Create | Act::CreateEphemeral | Act::DropEphemeral)
+    }
+
+    fn ends(self) -> bool {
+        matches!(self, Act::Close | Act::Unlink)
+    }
+}
+
+/// Everything that the stepped code needs, made before stepping begins.
+struct Stage {
+    act: Act,
+    options: SemaphoreOptions,
+    /// Dropped before the handle.
+    permits: Vec<Permit<'static>>,
+    handle: Option<Semaphore>,
+    fd: Option<OwnedFd>,
+    command: Command,
+    /// What came of it, for one that is let live.
+    told: &'static str,
+}
+
+/// What the victim's handle has been used for before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Used {
+    /// Nothing.
+    Never,
+    /// Acquiring and releasing: its thread has a record.
+    Acquired,
+    /// Also waiting: it has a sentry.
+    Waited,
+}
+
+impl Stage {
+    fn new(case: &Case, scene: &Scene, inherited: Option<Semaphore>) -> Stage {
+        let act = case.act;
+        let mut options = scene.options.clone();
+        options.ephemeral(matches!(act, Act::CreateEphemeral | Act::DropEphemeral));
+        let handle = match act {
+            Act::DropEphemeral => Some(options.create_new("/s").expect("the victim creates")),
+            _ if act.needs_handle() => Some(options.open("/s").expect("the victim opens")),
+            _ => inherited,
+        };
+        let fd = (act == Act::FromFd)
+            .then(|| std::fs::File::options().read(true).write(true).open(scene.path()).expect("its file").into());
+        let (permits, command) = (Vec::with_capacity(4), Command::new("/no/such/program"));
+        let mut stage = Stage { act, options, permits, handle, fd, command, told: "" };
+        stage.prepare(case);
+        stage
+    }
+
+    fn prepare(&mut self, case: &Case) {
+        let Some(semaphore) = self.handle.clone().filter(|_| case.used != Used::Never || case.holds > 0) else {
+            return;
+        };
+        if case.used != Used::Never {
+            let all = semaphore.try_acquire_many(case.permits).expect("the victim uses it");
+            if case.used == Used::Waited {
+                let waited = semaphore.acquire_timeout(Duration::ZERO).map(drop);
+                assert_eq!(waited, Err(AcquireError::TimedOut), "the victim waits");
+            }
+            drop(all);
+        }
+        let mut hold = |permits: u64| {
+            let permit = semaphore.try_acquire_many(permits).expect("the victim holds");
+            if self.act == Act::Drop { std::mem::forget(permit) } else { self.permits.push(permit.into_static()) }
+        };
+        match (self.act, case.holds) {
+            (_, 0) => {}
+            (Act::ReleaseSecond | Act::Merge, holds) => {
+                hold(holds - 1);
+                hold(1);
+            }
+            (_, holds) => hold(holds),
+        }
+        if self.act == Act::ReleaseLabelled {
+            self.permits[0].set_label("a label of its own");
+        }
+        if case.lowered {
+            semaphore.set_permits(case.permits - 1).expect("the victim lowers it");
+        }
+    }
+
+    fn play_without_handle(&mut self) -> Result<(), Failure> {
+        match self.act {
+            Act::Open => self.handle = Some(self.options.open("/s")?),
+            Act::FromFd => self.handle = Some(self.options.from_fd(self.fd.take().expect("a descriptor"))?),
+            Act::Create | Act::CreateEphemeral => self.handle = Some(self.options.create_new("/s")?),
+            Act::Unlink => self.options.unlink("/s")?,
+            other => unreachable!("{other:?} has a handle"),
+        }
+        Ok(())
+    }
+
+    /// That a call fails for a good reason (no permits, no time) is part of the case.
+    fn keep(&mut self, result: Result<Permit<'static>, AcquireError>) -> Result<(), Failure> {
+        match result {
+            Ok(permit) => self.permits.push(permit),
+            Err(AcquireError::NoPermits | AcquireError::TimedOut) => self.told = "refused",
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+/// An acquired permit without its borrow.
+fn own(result: Result<Permit<'_>, AcquireError>) -> Result<Permit<'static>, AcquireError> {
+    result.map(Permit::into_static)
+}
+
+fn or_refused(result: Result<(), AcquireError>) -> Result<(), AcquireError> {
+    match result {
+        Err(AcquireError::NoPermits | AcquireError::TimedOut) => Ok(()),
+        other => other,
+    }
+}
+
+fn poll_once(semaphore: &Semaphore) -> Result<(), AcquireError> {
+    let mut future = std::pin::pin!(semaphore.acquire_async());
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result.map(drop),
+        Poll::Pending => Ok(()),
+    }
+}
+
+impl step::Stage for Stage {
+    fn play(&mut self) -> Result<(), Failure> {
+        let Some(semaphore) = &self.handle else { return self.play_without_handle() };
+        match self.act {
+            Act::Acquire(1) | Act::Sleep | Act::InheritedAcquire => self.permits.push(own(semaphore.acquire())?),
+            Act::Acquire(permits) => self.permits.push(own(semaphore.acquire_many(permits))?),
+            Act::TryAcquire(permits) => {
+                let result = own(semaphore.try_acquire_many(permits));
+                self.keep(result)?;
+            }
+            Act::Expire => {
+                let result = own(semaphore.acquire_timeout(Duration::ZERO));
+                self.keep(result)?;
+            }
+            Act::Begin => poll_once(semaphore)?,
+            Act::Release | Act::ReleaseSecond | Act::ReleaseLabelled => drop(self.permits.pop()),
+            Act::Forget => self.permits.pop().expect("a permit").forget()?,
+            Act::Split => {
+                let some = self.permits[0].split(1)?;
+                self.permits.push(some);
+            }
+            Act::Merge => {
+                let other = self.permits.pop().expect("a second permit");
+                self.permits[0].merge(other)?;
+            }
+            Act::SetPermits(permits) => semaphore.set_permits(permits)?,
+            Act::Post => semaphore.post()?,
+            Act::Wait => semaphore.wait()?,
+            Act::TryWait => or_refused(semaphore.try_wait())?,
+            Act::ExpireWait => or_refused(semaphore.wait_timeout(Duration::ZERO))?,
+            Act::Idle => or_refused(semaphore.wait_idle_timeout(Duration::ZERO))?,
+            Act::Stat => drop(semaphore.stat()?),
+            Act::Close => semaphore.close()?,
+            Act::Drop | Act::DropEphemeral => drop(self.handle.take()),
+            Act::Exec(children) => {
+                let error = self.permits.pop().expect("a permit").exec(&mut self.command, children);
+                assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
+            }
+            Act::Unlink | Act::Open | Act::FromFd | Act::Create | Act::CreateEphemeral => unreachable!("no handle"),
+        }
+        Ok(())
+    }
+
+    fn told(&self) -> String {
+        self.told.to_owned()
+    }
+}
+
+// ---- the cases ----
+
+/// Who else is blocked while the victim acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sleeper {
+    /// One who waits for so many permits.
+    Permits(u64),
+    /// One who waits for a signal.
+    Signal,
+}
+
+/// One operation in one state of the semaphore.
+#[derive(Clone)]
+struct Case {
+    act: Act,
+    state: &'static str,
+    permits: u64,
+    used: Used,
+    /// What the victim holds before.
+    holds: u64,
+    /// Whether there is one permit less than that since.
+    lowered: bool,
+    /// What another, living process holds.
+    holder: u64,
+    /// What one held that is dead, and nobody has noticed.
+    dead: u64,
+    asleep: Vec<Sleeper>,
+    /// Whether the survivor leaves sleepers alone until they must be awake by themselves.
+    patient: bool,
+    /// How many permits there may be after the victim's death, the last one if it got to the end.
+    after: Vec<u64>,
+    /// How many permits may come back by its death, the last one if it got to the end.
+    back: Vec<u64>,
+    /// Another process died before, in an operation of its own, while this victim was there already.
+    earlier: Option<Earlier>,
+}
+
+#[derive(Clone)]
+struct Earlier {
+    case: Rc<Case>,
+    /// Its way through the operation, and how far it got.
+    path: Rc<[Place]>,
+    k: usize,
+}
+
+impl Case {
+    fn new(act: Act, state: &'static str, permits: u64) -> Case {
+        Case {
+            act,
+            state,
+            permits,
+            used: Used::Acquired,
+            holds: 0,
+            lowered: false,
+            holder: 0,
+            dead: 0,
+            asleep: Vec::new(),
+            patient: false,
+            after: vec![permits],
+            back: vec![0],
+            earlier: None,
+        }
+    }
+
+    /// The victim acquires so many.
+    fn acquires(self, permits: u64) -> Case {
+        Case { back: vec![0, permits], ..self }
+    }
+
+    /// The victim holds so many, and keeps them.
+    fn holds(self, permits: u64) -> Case {
+        Case { holds: permits, back: vec![permits], ..self }
+    }
+
+    /// The victim holds so many, and `left` in the end.
+    fn holds_until(self, permits: u64, left: u64) -> Case {
+        Case { holds: permits, back: vec![permits, left], ..self }
+    }
+
+    fn never_used(self) -> Case {
+        Case { used: Used::Never, ..self }
+    }
+
+    fn waited(self) -> Case {
+        Case { used: Used::Waited, ..self }
+    }
+
+    fn lowered(self) -> Case {
+        Case { lowered: true, ..self }
+    }
+
+    fn holder(self, permits: u64) -> Case {
+        Case { holder: permits, ..self }
+    }
+
+    fn dead(self, permits: u64) -> Case {
+        Case { dead: permits, ..self }
+    }
+
+    fn asleep(self, asleep: &[Sleeper]) -> Case {
+        Case { asleep: asleep.to_vec(), ..self }
+    }
+
+    fn patient(self) -> Case {
+        Case { patient: true, ..self }
+    }
+
+    fn after(self, after: &[u64]) -> Case {
+        Case { after: after.to_vec(), ..self }
+    }
+
+    fn title(&self) -> String {
+        format!("{} | {}", self.act.name(), self.state)
+    }
+
+    /// Whether what others do beside the victim makes its way another one each time.
+    fn unsteady(&self) -> bool {
+        !self.asleep.is_empty() || self.act == Act::Sleep
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let one = [Sleeper::Permits(1)];
+    let signal = [Sleeper::Signal];
+    vec![
+        Case::new(Act::Acquire(1), "free", 2).acquires(1),
+        Case::new(Act::Acquire(1), "as created", 2).acquires(1).never_used(),
+        Case::new(Act::Acquire(2), "free", 3).acquires(2),
+        Case::new(Act::Acquire(1), "one holds", 2).acquires(1).holder(1),
+        Case::new(Act::Acquire(1), "a dead one holds all", 1).acquires(1).dead(1),
+        Case::new(Act::Acquire(2), "a dead one holds all, waited before", 2).acquires(2).dead(2).waited(),
+        Case::new(Act::TryAcquire(1), "free", 2).acquires(1),
+        Case::new(Act::TryAcquire(1), "one holds all", 2).holder(2),
+        Case::new(Act::TryAcquire(2), "a dead one holds all", 2).acquires(2).dead(2),
+        Case::new(Act::TryAcquire(1), "a dead one holds some", 2).acquires(1).dead(1),
+        Case::new(Act::Expire, "one holds all", 1).holder(1),
+        Case::new(Act::Expire, "one holds all, waited before", 1).holder(1).waited(),
+        Case::new(Act::Expire, "one holds all, as created", 1).holder(1).never_used(),
+        Case::new(Act::Expire, "another waits", 1).holder(1).waited().asleep(&one),
+        Case::new(Act::Sleep, "one holds all, then releases", 1).acquires(1).holder(1).waited(),
+        Case::new(Act::Begin, "free", 1).acquires(1),
+        Case::new(Act::Begin, "one holds all, waited before", 1).holder(1).waited(),
+        Case::new(Act::InheritedAcquire, "free", 2).acquires(1),
+        Case::new(Act::Release, "free", 2).holds_until(1, 0),
+        Case::new(Act::Release, "two at once", 3).holds_until(2, 0),
+        Case::new(Act::Release, "a dead one holds", 2).holds_until(1, 0).dead(1),
+        Case::new(Act::Release, "one asleep", 1).holds_until(1, 0).asleep(&one),
+        Case::new(Act::Release, "two asleep", 2).holds_until(2, 0).asleep(&[one[0]; 2]),
+        Case::new(Act::Release, "one asleep for more", 2).holds_until(1, 0).holder(1).asleep(&[Sleeper::Permits(2)]),
+        Case::new(Act::Release, "one asleep, nobody else", 1).holds_until(1, 0).asleep(&one).patient(),
+        Case::new(Act::ReleaseSecond, "free", 3).holds_until(2, 1),
+        Case::new(Act::ReleaseLabelled, "free", 2).holds_until(1, 0),
+        Case::new(Act::Forget, "free", 3).holds_until(2, 0).after(&[3, 1]),
+        Case::new(Act::Forget, "more held than there are", 2).holds_until(2, 0).lowered().after(&[1, 0]),
+        Case::new(Act::Forget, "one asleep", 2).holds_until(1, 0).holder(1).asleep(&one).after(&[2, 1]),
+        Case::new(Act::Split, "three held", 4).holds(3),
+        Case::new(Act::Merge, "two and one held", 4).holds(3),
+        Case::new(Act::SetPermits(4), "two", 2).after(&[2, 4]),
+        Case::new(Act::SetPermits(1), "three, one holds two", 3).holder(2).after(&[3, 1]),
+        Case::new(Act::SetPermits(0), "two", 2).after(&[2, 0]),
+        Case::new(Act::SetPermits(2), "none, one asleep", 0).never_used().asleep(&one).after(&[0, 2]),
+        Case::new(Act::SetPermits(2), "none, two asleep", 0).never_used().asleep(&[one[0]; 2]).after(&[0, 2]),
+        Case::new(Act::SetPermits(2), "none, one asleep, nobody else", 0)
+            .never_used()
+            .asleep(&one)
+            .patient()
+            .after(&[0, 2]),
+        Case::new(Act::SetPermits(1), "one asleep for more", 2).holder(1).asleep(&[Sleeper::Permits(2)]).after(&[2, 1]),
+        Case::new(Act::Post, "two", 2).after(&[2, 3]),
+        Case::new(Act::Post, "one asleep", 0).never_used().asleep(&signal).after(&[0, 1]),
+        Case::new(Act::Post, "one asleep, nobody else", 0).never_used().asleep(&signal).patient().after(&[0, 1]),
+        Case::new(Act::Wait, "two", 2).acquires(1).after(&[2, 1]),
+        Case::new(Act::TryWait, "two", 2).acquires(1).after(&[2, 1]),
+        Case::new(Act::TryWait, "none", 0).never_used(),
+        Case::new(Act::ExpireWait, "none", 0).never_used(),
+        Case::new(Act::Idle, "nobody holds", 1),
+        Case::new(Act::Idle, "one holds", 1).holder(1).waited(),
+        Case::new(Act::Stat, "one holds", 2).holder(1),
+        Case::new(Act::Stat, "a dead one holds", 2).dead(1),
+        Case::new(Act::Close, "free", 2),
+        Case::new(Act::Close, "one asleep", 1).holder(1).asleep(&one),
+        Case::new(Act::Unlink, "free", 2),
+        Case::new(Act::Unlink, "one asleep", 1).holder(1).asleep(&one),
+        Case::new(Act::Open, "one holds", 2).holder(1),
+        Case::new(Act::Open, "a dead one holds", 2).dead(1),
+        Case::new(Act::FromFd, "free", 2),
+        Case::new(Act::Create, "nothing there", 2).never_used(),
+        Case::new(Act::CreateEphemeral, "nothing there", 2).never_used(),
+        Case::new(Act::DropEphemeral, "used", 2),
+        Case::new(Act::Drop, "used", 2),
+        Case::new(Act::Drop, "a permit forgotten", 2).holds_until(1, 0),
+        // As if the command had ended: who looks finds a dead holder.
+        Case::new(Act::Exec(Children::LetGo), "one held", 2).holds(1),
+        Case::new(Act::Exec(Children::Keep), "one held", 2).holds(1),
+    ]
+}
+
+/// Operations that are stopped in their middle while another process acts, and one that has died is seen to.
+fn paused() -> Vec<Case> {
+    vec![
+        Case::new(Act::TryAcquire(1), "free", 2),
+        Case::new(Act::TryAcquire(1), "a dead one holds", 2).dead(1),
+        Case::new(Act::TryAcquire(2), "a dead one holds some", 3).dead(1),
+        Case::new(Act::TryAcquire(1), "as created, a dead one holds", 2).dead(1).never_used(),
+        Case::new(Act::Release, "free", 2).holds_until(1, 0),
+        Case::new(Act::Release, "a dead one holds", 2).holds_until(1, 0).dead(1),
+        Case::new(Act::Release, "two at once, a dead one holds", 4).holds_until(2, 0).dead(1),
+        Case::new(Act::ReleaseSecond, "a dead one holds", 4).holds_until(2, 1).dead(1),
+        Case::new(Act::Expire, "one holds, waited before", 1).holder(1).waited(),
+        Case::new(Act::Split, "a dead one holds", 4).holds(3).dead(1),
+        Case::new(Act::Forget, "a dead one holds", 4).holds_until(2, 0).dead(1).after(&[2]),
+        Case::new(Act::SetPermits(5), "a dead one holds", 3).dead(1).after(&[5]),
+        Case::new(Act::Stat, "a dead one holds", 2).dead(1),
+        Case::new(Act::Open, "a dead one holds", 2).dead(1),
+    ]
+}
+
+/// What a first victim died in, and what the second, which finds the mess, is stepped through.
+fn pairs() -> Vec<(Case, Case)> {
+    let firsts = [
+        Case::new(Act::Acquire(2), "", 3).acquires(2),
+        Case::new(Act::Acquire(1), "", 3).acquires(1).never_used(),
+        Case::new(Act::Release, "", 3).holds_until(1, 0),
+        Case::new(Act::ReleaseSecond, "", 3).holds_until(2, 1),
+        Case::new(Act::Expire, "", 3).waited().holder(3),
+        Case::new(Act::SetPermits(2), "", 3).after(&[3, 2]),
+        Case::new(Act::Drop, "", 3).holds_until(1, 0),
+    ];
+    let seconds = [Act::Stat, Act::TryAcquire(1), Act::TryAcquire(3), Act::Open];
+    let mut all = Vec::new();
+    for second in seconds {
+        for first in &firsts {
+            let case = Case::new(second, "", 3).after(&first.after).holder(first.holder);
+            all.push((first.clone(), case));
+        }
+    }
+    // One that was there before, and gives back what it holds.
+    all.push((firsts[0].clone(), Case::new(Act::Release, "", 3).holds_until(1, 0)));
+    all.push((firsts[5].clone(), Case::new(Act::Release, "", 3).holds_until(1, 0).after(&[3, 2])));
+    all
+}
+
+// ---- who else is there ----
+
+/// A process beside the victim, and the pipes to it.
+struct Extra {
+    _child: Child,
+    tell: PipeWriter,
+    said: PipeReader,
+    pid: u32,
+}
+
+impl Extra {
+    fn start(part: impl FnOnce(&mut PipeReader, &mut PipeWriter)) -> Extra {
+        let (mut hears, tell) = std::io::pipe().expect("a pipe");
+        let (said, mut says) = std::io::pipe().expect("a pipe");
+        let child = Child::fork(move || {
+            part(&mut hears, &mut says);
+            true
+        });
+        let pid = child.0.expect("just forked") as u32;
+        Extra { _child: child, tell, said, pid }
+    }
+
+    fn tell(&self, line: &str) -> Result<(), String> {
+        writeln!(&self.tell, "{line}").map_err(|error| error.to_string())
+    }
+
+    fn expect(&self, line: &str) -> Result<(), String> {
+        match read_line(&self.said)? {
+            said if said == line => Ok(()),
+            said => Err(format!("{said:?} instead of {line:?}")),
+        }
+    }
+
+    /// Has it give back what it has and leave the semaphore.
+    fn leave(&self) -> Result<(), String> {
+        self.tell("leave")?;
+        self.expect("gone")
+    }
+}
+
+/// Holds permits until it is told to leave, or until the process that it was told to watch sleeps.
+fn hold(options: &SemaphoreOptions, permits: u64, hears: &mut PipeReader, says: &mut PipeWriter) {
+    let semaphore = options.open("/s").expect("the holder opens");
+    let mut permit = Some(semaphore.try_acquire_many(permits).expect("the holder holds"));
+    writeln!(says, "here").expect("its pipe");
+    let (mut watched, mut seen) = (None, 0);
+    loop {
+        if readable(hears.as_raw_fd(), Duration::from_micros(if watched.is_some() { 0 } else { 20_000_000 })) {
+            match read_line(hears).expect("its pipe").split_once(' ') {
+                Some((_, pid)) => watched = pid.parse().ok(),
+                None => break,
+            }
+        }
+        if let Some(pid) = watched {
+            seen = if asleep_in_kernel(pid) { seen + 1 } else { 0 };
+            if seen == 5 {
+                permit = None;
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+    drop(permit);
+    drop(semaphore);
+    writeln!(says, "gone").expect("its pipe");
+}
+
+/// Whether the main thread of a process sleeps in a system call, not in the hands of its tracer.
+fn asleep_in_kernel(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+}
+
+/// Waits, tells what came of it, and leaves when told to.
+fn sleep(options: &SemaphoreOptions, which: Sleeper, hears: &mut PipeReader, says: &mut PipeWriter) {
+    let semaphore = options.open("/s").expect("the sleeper opens");
+    let result = match which {
+        Sleeper::Permits(permits) => semaphore.acquire_many(permits).map(Some),
+        Sleeper::Signal => semaphore.wait().map(|()| None),
+    };
+    match &result {
+        Ok(_) => writeln!(says, "served"),
+        Err(error) => writeln!(says, "{error:?}"),
+    }
+    .expect("its pipe");
+    read_line(hears).expect("its pipe");
+    drop(result);
+    drop(semaphore);
+    writeln!(says, "gone").expect("its pipe");
+}
+
+/// The semaphore of one kill and whoever lives beside the victim.
+struct Scene {
+    dir: tempfile::TempDir,
+    options: SemaphoreOptions,
+    holder: Option<Extra>,
+    sleepers: Vec<Extra>,
+}
+
+impl Scene {
+    fn new(case: &Case) -> Scene {
+        let dir = scratch();
+        let mut options = Semaphore::options();
+        options.dir(dir.path()).permits(case.permits).any_existing(true);
+        if !case.act.makes_semaphore() {
+            drop(options.create_new("/s").expect("the semaphore of this kill"));
+        }
+        Scene { dir, options, holder: None, sleepers: Vec::new() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("chappe.sem.s")
+    }
+
+    /// Whoever holds, then whoever sleeps, one after the other.
+    fn people(&mut self, case: &Case) -> Result<(), String> {
+        if case.holder > 0 {
+            let holder = Extra::start(|hears, says| hold(&self.options, case.holder, hears, says));
+            holder.expect("here").map_err(|error| format!("the holder: {error}"))?;
+            self.holder = Some(holder);
+        }
+        for which in &case.asleep {
+            let sleeper = Extra::start(|hears, says| sleep(&self.options, *which, hears, says));
+            let onlooker = self.options.open("/s").expect("the onlooker opens");
+            let waits = |stat: SemaphoreStat| stat.waiters.len() > self.sleepers.len();
+            common::until("somebody sleeps", || waits(onlooker.stat().expect("stat")) && asleep(sleeper.pid));
+            self.sleepers.push(sleeper);
+        }
+        Ok(())
+    }
+
+    /// One that held and is dead.
+    fn corpse(&self, permits: u64) {
+        let mut corpse = Extra::start(|hears, says| hold(&self.options, permits, hears, says));
+        corpse.expect("here").expect("the one that is to die holds");
+        corpse._child.kill();
+    }
+}
+
+/// What kind of survivor there is.
+#[derive(Clone, Copy, Debug)]
+struct Mode {
+    /// The victim is only stopped, and goes on when the survivor has done what it can.
+    pause: bool,
+    /// It was attached before the death; else it comes afterwards.
+    attached: bool,
+    /// It calls `stat`, which puts things in order, before anything else.
+    looks: bool,
+}
+
+impl Mode {
+    /// The kinds that meet the kill with this number, which take turns: one, two or all four.
+    fn of_turn(turn: usize, modes: usize) -> Vec<Mode> {
+        let kind =
+            |number: usize| Mode { pause: false, attached: number.is_multiple_of(2), looks: number / 2 % 2 == 1 };
+        (0..modes.clamp(1, 4)).map(|step| kind(turn + step)).collect()
+    }
+}
+
+/// A scene with everybody in place, the victim about to act.
+struct Set<'a> {
+    case: &'a Case,
+    scene: Scene,
+    victim: Victim,
+    survivor: Option<Child>,
+    go: (PipeReader, PipeWriter),
+    report: (PipeReader, PipeWriter),
+    told: (PipeReader, PipeWriter),
+}
+
+impl<'a> Set<'a> {
+    /// Those who hold and sleep come after the victim, which has what it needs by then; the dead one comes last, so that nobody who
+    /// comes later sees to it.
+    fn new(case: &'a Case, mode: Mode) -> Result<Set<'a>, String> {
+        let mut scene = Scene::new(case);
+        let pipe = || std::io::pipe().expect("a pipe");
+        let (go, report, told) = (pipe(), pipe(), pipe());
+        let victim = start_victim(case, &scene, Some(&told.1))?;
+        let first = case.earlier.as_ref().map(|earlier| start_victim(&earlier.case, &scene, None)).transpose()?;
+        scene.people(case)?;
+        let survivor = mode.attached.then(|| start_survivor(case, &scene, mode, &go.0, &report)).transpose()?;
+        if case.dead > 0 {
+            scene.corpse(case.dead);
+        }
+        if let (Some(mut first), Some(earlier)) = (first, &case.earlier) {
+            first.advance(&earlier.path, earlier.k, Leaps::Any)?;
+            first.child.kill();
+        }
+        if let (Act::Sleep, Some(holder)) = (case.act, &scene.holder) {
+            holder.tell(&format!("watch {}", victim.pid()))?;
+        }
+        Ok(Set { case, scene, victim, survivor, go, report, told })
+    }
+
+    fn go(&mut self) -> Result<(), String> {
+        writeln!(self.go.1, "go").map_err(|error| error.to_string())
+    }
+
+    /// Has the survivor do its part beside a victim that lives.
+    fn meet(&mut self) -> Result<(), String> {
+        self.go()?;
+        match read_line(&self.report.0)?.as_str() {
+            "done" => Ok(()),
+            fault => Err(fault.to_owned()),
+        }
+    }
+
+    /// Lets the survivor go on, or has one come; what it found.
+    fn survive(mut self, mode: Mode) -> Result<Report, String> {
+        if self.survivor.is_none() {
+            self.survivor = Some(start_survivor(self.case, &self.scene, mode, &self.go.0, &self.report)?);
+        }
+        self.go()?;
+        let text = read_line(&self.report.0).map_err(|error| format!("the survivor hangs or died: {error}"))?;
+        text.strip_prefix("found ").and_then(Report::from_text).ok_or(text)
+    }
+}
+
+fn start_victim(case: &Case, scene: &Scene, tell: Option<&PipeWriter>) -> Result<Victim, String> {
+    // The handle to inherit is opened by the parent, as it must be, and left to the child alone.
+    let inherited = (case.act == Act::InheritedAcquire).then(|| scene.options.open("/s").expect("the parent opens"));
+    let mut inherited = Some(inherited);
+    Victim::start(|| Stage::new(case, scene, inherited.take().flatten()), tell)
+}
+
+/// Forks a survivor and waits until it is in its place.
+fn start_survivor(
+    case: &Case,
+    scene: &Scene,
+    mode: Mode,
+    mut go: &PipeReader,
+    report: &(PipeReader, PipeWriter),
+) -> Result<Child, String> {
+    let child = Child::fork(|| {
+        let open = || scene.options.open("/s").expect("the survivor opens");
+        let attached = (mode.attached && !case.act.makes_semaphore()).then(open);
+        let mut tell = &report.1;
+        writeln!(tell, "here").expect("the report's pipe");
+        go.read_exact(&mut [0; 3]).expect("the pipe to go");
+        let mut meet = || {
+            writeln!(tell, "done").expect("the report's pipe");
+            go.read_exact(&mut [0; 3]).expect("the pipe to go");
+        };
+        let found = catch_unwind(AssertUnwindSafe(|| match attached {
+            Some(semaphore) if mode.pause => coexist(case, scene, semaphore, &mut meet),
+            attached => survive(case, scene, mode, attached),
+        }));
+        let text = match found {
+            Ok(Ok(report)) => format!("found {}", report.to_text()),
+            Ok(Err(fault)) => fault,
+            Err(_) => "the survivor panicked".to_owned(),
+        };
+        writeln!(tell, "{}", text.replace('\n', " ")).is_ok()
+    });
+    match read_line(&report.0)?.as_str() {
+        "here" => Ok(child),
+        other => Err(format!("the survivor began with {other:?}")),
+    }
+}
+
+// ---- what a survivor does ----
+
+/// What a survivor found.
+#[derive(Debug)]
+struct Report {
+    took: Duration,
+    /// How many permits there were when nobody but the survivor had done anything yet since the death.
+    permits: u64,
+    /// Permits that came back by deaths.
+    back: u64,
+    /// Participants that were recovered.
+    recovered: u64,
+    closed: bool,
+    unlinked: bool,
+    /// Whether there was a file of the semaphore's name when the survivor began.
+    named: bool,
+}
+
+impl Report {
+    fn to_text(&self) -> String {
+        let flags = [self.closed, self.unlinked, self.named].map(u8::from);
+        let [closed, unlinked, named] = flags;
+        let (took, permits, back, recovered) = (self.took.as_nanos(), self.permits, self.back, self.recovered);
+        format!("{took} {permits} {back} {recovered} {closed} {unlinked} {named}")
+    }
+
+    fn from_text(text: &str) -> Option<Report> {
+        let mut words = text.split(' ').map(|word| word.parse::<u64>().ok());
+        let mut next = || words.next().flatten();
+        let took = Duration::from_nanos(next()?);
+        let (permits, back, recovered) = (next()?, next()?, next()?);
+        let mut flag = || Some(next()? == 1);
+        Some(Report { took, permits, back, recovered, closed: flag()?, unlinked: flag()?, named: flag()? })
+    }
+}
+
+struct Survivor<'a> {
+    case: &'a Case,
+    scene: &'a Scene,
+    semaphore: Semaphore,
+}
+
+/// A call that has to be over within the bound.
+fn timely<T, E: std::fmt::Display>(what: &str, call: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    let start = Instant::now();
+    let result = call().map_err(|error| format!("the survivor's {what}: {error}"))?;
+    let took = start.elapsed();
+    if took > BOUND { Err(format!("the survivor's {what} took {took:?}")) } else { Ok(result) }
+}
+
+/// Sees that sleepers are served, has everybody else leave, and takes all permits.
+fn survive(case: &Case, scene: &Scene, mode: Mode, attached: Option<Semaphore>) -> Result<Report, String> {
+    let named = scene.path().exists();
+    let start = Instant::now();
+    let semaphore = match (attached, case.act) {
+        (Some(semaphore), _) => semaphore,
+        (None, Act::Unlink) if !named => timely("create_new", || scene.options.create_new("/s"))?,
+        (None, act) if act.makes_semaphore() => timely("create", || scene.options.create("/s"))?,
+        (None, _) => timely("open", || scene.options.open("/s"))?,
+    };
+    let afresh = !mode.attached && case.act == Act::Unlink && !named;
+    let survivor = Survivor { case, scene, semaphore };
+    if mode.looks {
+        survivor.settled()?;
+    }
+    let mut idle = Duration::ZERO;
+    let mut waiting: Vec<usize> = (0..scene.sleepers.len()).collect();
+    if afresh {
+        // What the victim unlinked is out of reach; its sleepers hear of it by themselves.
+        survivor.heard_of_the_end(&mut waiting)?;
+    } else if case.patient {
+        idle = survivor.leave_alone(&mut waiting)?;
+    }
+    survivor.serve(&mut waiting)?;
+    let found = survivor.settled()?.permits;
+    if let Some(holder) = &scene.holder {
+        holder.leave().map_err(|error| format!("the holder: {error}"))?;
+    }
+    survivor.serve(&mut waiting)?;
+    survivor.nudge(&mut waiting)?;
+    for sleeper in &scene.sleepers {
+        sleeper.leave().map_err(|error| format!("a sleeper: {error}"))?;
+    }
+    let ended = survivor.take_one()?;
+    let took = start.elapsed() - idle;
+    let stat = survivor.all_is_there(ended)?;
+    let (closed, unlinked) = (stat.closed, stat.unlinked);
+    let (back, recovered) = (stat.recovered_permits, stat.recovered);
+    Ok(Report { took, permits: found, back, recovered, closed, unlinked, named })
+}
+
+/// Does what it can beside a stopped process, meets it at the end of its operation and after its end, and does the rest.
+fn coexist(case: &Case, scene: &Scene, semaphore: Semaphore, meet: &mut dyn FnMut()) -> Result<Report, String> {
+    let start = Instant::now();
+    let survivor = Survivor { case, scene, semaphore };
+    match survivor.semaphore.stat() {
+        Ok(_) | Err(chappe::AccessError::Busy) => {}
+        Err(error) => return Err(format!("stat beside a stopped process: {error}")),
+    }
+    match survivor.semaphore.try_acquire() {
+        Ok(permit) => drop(permit),
+        Err(AcquireError::NoPermits | AcquireError::Busy) => {}
+        Err(error) => return Err(format!("try_acquire beside a stopped process: {error}")),
+    }
+    let took = start.elapsed();
+    meet();
+    let stat = survivor.settled()?;
+    if stat.available + stat.held as i64 != stat.permits as i64 {
+        return Err(format!("the count is wrong beside the living: {}", describe(&stat)));
+    }
+    meet();
+    if let Some(holder) = &scene.holder {
+        holder.leave().map_err(|error| format!("the holder: {error}"))?;
+    }
+    survivor.take_one()?;
+    let stat = survivor.all_is_there(false)?;
+    let (back, recovered) = (stat.recovered_permits, stat.recovered);
+    Ok(Report { took, permits: stat.permits, back, recovered, closed: false, unlinked: false, named: true })
+}
+
+fn describe(stat: &SemaphoreStat) -> String {
+    let holders: Vec<_> = stat.holders.iter().map(|one| (one.process.pid, one.permits)).collect();
+    let waiters: Vec<_> = stat.waiters.iter().map(|one| (one.process.pid, one.permits)).collect();
+    format!(
+        "{} permits, {} available, holders {holders:?}, waiters {waiters:?}, {} recovered with {} permits",
+        stat.permits, stat.available, stat.recovered, stat.recovered_permits
+    )
+}
+
+impl Survivor<'_> {
+    /// `stat`, after which nothing of the dead may be left, and nobody may wait in vain.
+    fn settled(&self) -> Result<SemaphoreStat, String> {
+        let stat = timely("stat", || self.semaphore.stat())?;
+        if stat.available + stat.held as i64 != stat.permits as i64 {
+            return Err(format!("the count is wrong: {}", describe(&stat)));
+        }
+        match stat.waiters.first() {
+            Some(first) if !(stat.closed || stat.unlinked) && stat.available >= first.permits as i64 => {
+                Err(format!("one waits whose turn has come: {}", describe(&stat)))
+            }
+            _ => Ok(stat),
+        }
+    }
+
+    /// Hears those that have something to say, or waits until they are right to be silent.
+    fn serve(&self, waiting: &mut Vec<usize>) -> Result<(), String> {
+        let start = Instant::now();
+        while !waiting.is_empty() {
+            self.hear(waiting, Duration::from_millis(1))?;
+            // One that was just served may have been on the list a moment ago: both must say that it waits.
+            let stat = self.settled()?;
+            self.hear(waiting, Duration::ZERO)?;
+            let ended = stat.closed || stat.unlinked;
+            if !ended && stat.waiters.len() == waiting.len() {
+                return Ok(());
+            }
+            if start.elapsed() > BOUND {
+                return Err(format!("sleepers {waiting:?} were not woken: {}", describe(&stat)));
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&self, waiting: &mut Vec<usize>, patience: Duration) -> Result<(), String> {
+        for index in waiting.clone() {
+            let sleeper = &self.scene.sleepers[index];
+            if !readable(sleeper.said.as_raw_fd(), patience) {
+                continue;
+            }
+            waiting.retain(|other| *other != index);
+            let said = read_line(&sleeper.said)?;
+            let ending = self.case.act.ends() && ["Closed", "Unlinked"].contains(&said.as_str());
+            let fewer = self.case.after.iter().min() < Some(&self.case.permits) && said.starts_with("TooMany");
+            if said != "served" && !ending && !fewer {
+                return Err(format!("a sleeper said {said:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Does nothing until sleepers must have seen by themselves what they were not told. How long that took.
+    fn leave_alone(&self, waiting: &mut Vec<usize>) -> Result<Duration, String> {
+        let start = Instant::now();
+        while !waiting.is_empty() && start.elapsed() < PATIENCE {
+            self.hear(waiting, Duration::from_millis(5))?;
+        }
+        // A look without repairing: what is free now was free all the time.
+        let (free, permits) = (self.semaphore.available(), self.semaphore.permits());
+        if !waiting.is_empty() && free > 0 {
+            return Err(format!("somebody sleeps for {PATIENCE:?} beside {free} free permits of {permits}"));
+        }
+        let stat = self.settled()?;
+        if stat.waiters.len() < waiting.len() {
+            self.hear(waiting, BOUND)?;
+            return Err(format!("somebody slept for {PATIENCE:?} until it was looked after: {}", describe(&stat)));
+        }
+        Ok(start.elapsed())
+    }
+
+    /// Sleepers on a semaphore that cannot be reached any more.
+    fn heard_of_the_end(&self, waiting: &mut Vec<usize>) -> Result<(), String> {
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        self.hear(waiting, BOUND)?;
+        if waiting.is_empty() { Ok(()) } else { Err(format!("sleepers {waiting:?} never heard of the end")) }
+    }
+
+    /// What wakes those who are right to wait.
+    fn nudge(&self, waiting: &mut Vec<usize>) -> Result<(), String> {
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let all: u64 =
+            self.case.asleep.iter().map(|one| if let Sleeper::Permits(permits) = one { *permits } else { 1 }).sum();
+        timely("set_permits", || self.semaphore.set_permits(all))?;
+        self.serve(waiting)?;
+        if waiting.is_empty() { Ok(()) } else { Err(format!("sleepers {waiting:?} sleep beside {all} permits")) }
+    }
+
+    /// The survivor's own turn. Returns whether the semaphore has ended.
+    fn take_one(&self) -> Result<bool, String> {
+        if self.semaphore.permits() == 0 {
+            return Ok(false);
+        }
+        match self.semaphore.acquire_timeout(BOUND) {
+            Ok(permit) => drop(permit),
+            Err(AcquireError::Closed | AcquireError::Unlinked) if self.case.act.ends() => return Ok(true),
+            Err(error) => {
+                let stat = self.semaphore.stat().map(|stat| describe(&stat));
+                return Err(format!("the survivor's acquire: {error}; {stat:?}"));
+            }
+        }
+        Ok(false)
+    }
+
+    /// Nobody holds, nobody waits, nobody is there but the survivor, and exactly as many permits as there are can be had.
+    fn all_is_there(&self, ended: bool) -> Result<SemaphoreStat, String> {
+        let stat = self.settled()?;
+        if stat.held != 0 || !stat.waiters.is_empty() || stat.available != stat.permits as i64 {
+            return Err(format!("something is left: {}", describe(&stat)));
+        }
+        self.only_participant()?;
+        let files = std::fs::read_dir(self.scene.dir.path()).map_err(|error| error.to_string())?.count();
+        if files > 1 {
+            return Err(format!("{files} files are left in the directory"));
+        }
+        timely("wait_idle", || self.semaphore.wait_idle_timeout(BOUND))?;
+        if !ended {
+            let permits: Vec<_> = (0..stat.permits).map_while(|_| self.semaphore.try_acquire().ok()).collect();
+            if permits.len() as u64 != stat.permits || self.semaphore.try_acquire().is_ok() {
+                return Err(format!("{} permits or more can be had of {}", permits.len(), stat.permits));
+            }
+        }
+        self.settled()
+    }
+
+    /// A handle that waited and was dropped is gone a moment later, when its sentry has looked.
+    fn only_participant(&self) -> Result<(), String> {
+        let start = Instant::now();
+        loop {
+            let participants = timely("stat", || self.semaphore.stat())?.participants;
+            match participants.len() {
+                1 => return Ok(()),
+                _ if start.elapsed() > BOUND => return Err(format!("the dead are still listed: {participants:?}")),
+                _ => std::thread::sleep(Duration::from_micros(200)),
+            }
+        }
+    }
+}
+
+// ---- one kill ----
+
+/// What one kill showed.
+struct Outcome {
+    took: Duration,
+    /// How much of the operation was done.
+    progress: usize,
+    /// Whether the victim stood where the same number of instructions had led before.
+    same_path: bool,
+}
+
+/// Kills the victim of a fresh scene after `k` instructions and lets a survivor of this kind go on.
+fn one_kill(case: &Case, path: &[Place], k: usize, mode: Mode, leaps: Leaps) -> Result<Outcome, String> {
+    let mut set = Set::new(case, mode)?;
+    let stand = set.victim.advance(path, k, leaps)?;
+    set.victim.child.kill();
+    let report = set.survive(mode)?;
+    let progress = judge(case, &report, mode)?;
+    Ok(Outcome { took: report.took, progress, same_path: stand != Stand::Astray })
+}
+
+/// Stops the victim after `k` instructions, has the survivor act beside it, then lets the victim finish.
+fn one_pause(case: &Case, path: &[Place], k: usize) -> Result<Duration, String> {
+    let mode = Mode { pause: true, attached: true, looks: false };
+    let mut set = Set::new(case, mode)?;
+    set.victim.advance(path, k, Leaps::Any)?;
+    set.meet()?;
+    set.victim.to_end()?;
+    set.meet()?;
+    set.victim.finish()?;
+    match read_line(&set.told.0).map_err(|error| format!("the victim tells nothing: {error}"))?.as_str() {
+        "" | "refused" => {}
+        fault => return Err(format!("the victim: {fault}")),
+    }
+    let report = set.survive(mode)?;
+    let dead = u64::from(case.dead > 0);
+    if (report.recovered, report.back) != (dead, case.dead) {
+        return Err(format!("{dead} died, with {} permits: {report:?}", case.dead));
+    }
+    if !case.after.contains(&report.permits) {
+        return Err(format!("{} permits instead of {:?}", report.permits, case.after));
+    }
+    Ok(report.took)
+}
+
+/// Checks what the survivor found and returns how much of the victim's operation was done.
+fn judge(case: &Case, report: &Report, mode: Mode) -> Result<usize, String> {
+    let afresh = case.act == Act::Unlink && !mode.attached && !report.named;
+    let back = report.back.checked_sub(case.dead).filter(|_| !afresh).unwrap_or(0);
+    if case.earlier.is_some() {
+        return if case.after.contains(&report.permits) {
+            Ok(0)
+        } else {
+            Err(format!("{} permits instead of one of {:?}", report.permits, case.after))
+        };
+    }
+    let steps = |what: &str, found: u64, of: &[u64]| {
+        of.iter().position(|step| *step == found).ok_or_else(|| format!("{what}: {found} instead of one of {of:?}"))
+    };
+    // A signal that was posted may have been taken by who waited for it.
+    let taken = case.asleep.contains(&Sleeper::Signal);
+    let after = if taken { 0 } else { steps("permits", report.permits, &case.after)? };
+    let back = steps("permits that came back", back, &case.back)?;
+    let progress = match case.act {
+        Act::Close => usize::from(report.closed),
+        Act::Unlink if afresh => 2,
+        Act::Unlink => usize::from(!report.named) + usize::from(report.unlinked),
+        Act::Create | Act::CreateEphemeral => usize::from(report.named),
+        Act::DropEphemeral => usize::from(!report.named),
+        _ => after + back,
+    };
+    if case.act == Act::Unlink && report.unlinked && report.named {
+        return Err("unlinked, but the name is there".to_owned());
+    }
+    Ok(progress)
+}
+
+/// How much is done when the operation is over.
+fn whole(case: &Case) -> usize {
+    match case.act {
+        Act::Close | Act::Create | Act::CreateEphemeral | Act::DropEphemeral => 1,
+        Act::Unlink => 2,
+        // The signal was held for a moment.
+        Act::Wait | Act::TryWait => case.after.len() - 1,
+        Act::Begin => 0,
+        _ if case.asleep.contains(&Sleeper::Signal) => 0,
+        _ => case.after.len() - 1 + case.back.len() - 1,
+    }
+}
+
+// ---- the rows of the table ----
+
+/// The way through a case's operation.
+fn measure(case: &Case, mode: Mode) -> Result<Vec<Place>, String> {
+    Set::new(case, mode)?.victim.trace()
+}
+
+/// Which instructions to kill at: all of them, or about `samples`; always the first, and the end for both turns. Where each
+/// kill that comes too early costs a second of patience: a few.
+fn kill_points(case: &Case, instructions: usize, samples: usize) -> Vec<usize> {
+    let samples = number("CHAPPE_KILL_POINTS").map_or(samples, |points| points.max(1) as usize);
+    let sparse = (instructions / samples).max(1);
+    let every = number("CHAPPE_KILL_EVERY").map_or(sparse, |every| every.max(1) as usize);
+    let mut points: Vec<usize> = (0..instructions).step_by(every).collect();
+    if case.patient {
+        points = points.iter().copied().step_by(points.len().div_ceil(samples / 3).max(1)).collect();
+    }
+    points.extend([instructions, instructions]);
+    points
+}
+
+/// The most that was seen done so far, and by which kill.
+#[derive(Clone, Copy)]
+struct Done {
+    progress: usize,
+    k: usize,
+    mode: Mode,
+}
+
+/// Kills at these points, with each kind of survivor in rising order, and checks that what was done only grows.
+fn run(case: &Case, samples: usize, modes: usize) -> Row {
+    let mut row = Row::default();
+    // A semaphore that is yet to be made has no survivor who was there before.
+    let kinds: &[bool] = if case.act.makes_semaphore() { &[false] } else { &[true, false] };
+    for &attached in kinds {
+        let mode = Mode { pause: false, attached, looks: false };
+        let path = match measure(case, mode) {
+            Ok(path) => path,
+            Err(error) => {
+                row.fault(0, None, mode, &format!("without a kill: {error}"));
+                continue;
+            }
+        };
+        row.instructions = path.len();
+        let mut done = Done { progress: 0, k: 0, mode };
+        for (index, k) in kill_points(case, path.len(), samples).into_iter().enumerate() {
+            for mode in Mode::of_turn(index, modes).into_iter().filter(|mode| mode.attached == attached) {
+                run_one(case, &mut row, &mut done, &path, k, mode);
+            }
+        }
+    }
+    row
+}
+
+fn run_one(case: &Case, row: &mut Row, done: &mut Done, path: &[Place], k: usize, mode: Mode) {
+    row.kills += 1;
+    let at = path.get(k).map(|place| place.counter);
+    let leaps = if case.unsteady() { Leaps::First } else { Leaps::Any };
+    match one_kill(case, path, k, mode, leaps) {
+        Err(what) => row.fault(k, at, mode, &what),
+        Ok(outcome) => {
+            row.took.push(outcome.took);
+            if outcome.same_path {
+                check_growth(case, row, done, path, Done { progress: outcome.progress, k, mode });
+            } else {
+                row.strayed += 1;
+            }
+        }
+    }
+}
+
+/// Progress never falls with k; it begins with nothing and ends with the whole.
+fn check_growth(case: &Case, row: &mut Row, done: &mut Done, path: &[Place], now: Done) {
+    let at = path.get(now.k).map(|place| place.counter);
+    let mut fault = |what: String| row.fault(now.k, at, now.mode, &what);
+    // What is held for a moment first grows and then falls.
+    let passes = matches!(case.act, Act::Wait | Act::TryWait | Act::Begin);
+    if now.progress < done.progress && !passes {
+        match falls(case, path, *done, now) {
+            Ok(true) => fault(format!("{} done, but {} were done after {}", now.progress, done.progress, done.k)),
+            Ok(false) => *done = Done { progress: now.progress, ..*done },
+            Err(what) => fault(what),
+        }
+    }
+    if case.earlier.is_none() && now.k == 0 && now.progress != 0 {
+        fault(format!("{} done before the first instruction", now.progress));
+    }
+    if case.earlier.is_none() && at.is_none() && now.progress != whole(case) {
+        fault(format!("{} done at the end instead of {}", now.progress, whole(case)));
+    }
+    if now.progress > done.progress {
+        row.commits.push(now.k);
+        *done = now;
+    }
+}
+
+/// Whether less is done after more instructions also when both are counted one by one: a leap counts visits of a place, and a
+/// way with one turn more or less misleads it.
+fn falls(case: &Case, path: &[Place], before: Done, now: Done) -> Result<bool, String> {
+    let earlier = one_kill(case, path, before.k, before.mode, Leaps::None)?;
+    let later = one_kill(case, path, now.k, now.mode, Leaps::None)?;
+    Ok(earlier.same_path && later.same_path && later.progress < earlier.progress)
+}
+
+/// Pauses instead of deaths, as one row.
+fn run_pauses(case: &Case, samples: usize) -> Row {
+    let mut row = Row::default();
+    let mode = Mode { pause: true, attached: true, looks: false };
+    let path = match measure(case, mode) {
+        Ok(path) => path,
+        Err(error) => {
+            row.fault(0, None, mode, &format!("without a pause: {error}"));
+            return row;
+        }
+    };
+    row.instructions = path.len();
+    let mut points: Vec<usize> = (0..=samples).map(|part| path.len() * part / samples).collect();
+    points.dedup();
+    for k in points {
+        row.kills += 1;
+        match one_pause(case, &path, k) {
+            Ok(took) => row.took.push(took),
+            Err(what) => row.fault(k, path.get(k).map(|place| place.counter), mode, &what),
+        }
+    }
+    row
+}
+
+/// All pairs of deaths of one kind, as one row.
+fn run_pair(first: &Case, second: &Case, deaths: usize) -> Row {
+    let mut sum = Row::default();
+    let mode = Mode { pause: false, attached: true, looks: false };
+    let path: Rc<[Place]> = match measure(first, mode) {
+        Ok(path) => path.into(),
+        Err(error) => {
+            sum.fault(0, None, mode, &format!("the first operation without a kill: {error}"));
+            return sum;
+        }
+    };
+    let first = Rc::new(first.clone());
+    for death in 0..deaths {
+        // In the middle of each of as many equal parts.
+        let k = path.len() * (2 * death + 1) / (2 * deaths);
+        let earlier = Earlier { case: Rc::clone(&first), path: Rc::clone(&path), k };
+        let case = Case { earlier: Some(earlier), ..second.clone() };
+        let row = run(&case, deaths, 1);
+        sum.instructions = sum.instructions.max(row.instructions);
+        sum.kills += row.kills;
+        sum.strayed += row.strayed;
+        sum.took.extend(row.took);
+        sum.faults.extend(row.faults.into_iter().map(|fault| format!("{fault} [first death at {k}]")));
+    }
+    sum
+}
+
+/// What dies in turn at one and the same semaphore, which must not grow by it.
+fn run_at_one(kills: u64) -> Row {
+    let cases = [
+        Case::new(Act::Acquire(1), "", 3).acquires(1).never_used(),
+        Case::new(Act::Acquire(2), "", 3).acquires(2),
+        Case::new(Act::TryAcquire(1), "", 3).acquires(1).never_used(),
+        Case::new(Act::ReleaseSecond, "", 3).holds_until(2, 1),
+        Case::new(Act::Split, "", 3).holds(2).never_used(),
+        Case::new(Act::Merge, "", 3).holds(2),
+        Case::new(Act::Begin, "", 3),
+        Case::new(Act::Idle, "", 3).never_used(),
+        Case::new(Act::Open, "", 3),
+        Case::new(Act::Drop, "", 3).holds_until(1, 0),
+        Case::new(Act::Stat, "", 3),
+    ];
+    let mut row = Row::default();
+    let mode = Mode { pause: false, attached: false, looks: false };
+    let scene = Scene::new(&cases[0]);
+    let mut rng = Rng::new(1);
+    let mut first = None;
+    let mut paths: Vec<Option<Vec<Place>>> = vec![None; cases.len()];
+    for kill in 0..kills {
+        let which = rng.index(cases.len());
+        let case = &cases[which];
+        let start = Instant::now();
+        let mut at_one = |path: &mut Option<Vec<Place>>| -> Result<u64, String> {
+            let path = match path {
+                Some(path) => path,
+                None => path.insert(measure(case, mode)?),
+            };
+            let mut victim = start_victim(case, &scene, None)?;
+            victim.advance(path, rng.index(path.len() + 1), Leaps::Any)?;
+            victim.child.kill();
+            look_after(&scene)
+        };
+        match at_one(&mut paths[which]) {
+            Ok(memory) if memory > *first.get_or_insert(memory) => {
+                row.fault(0, None, mode, &format!("after {kill} kills it has grown to {memory} bytes"));
+                break;
+            }
+            Ok(_) => row.took.push(start.elapsed()),
+            Err(what) => row.fault(0, None, mode, &format!("{} ({kill} kills before): {what}", case.title())),
+        }
+        row.kills += 1;
+    }
+    row
+}
+
+/// A newcomer sees to the dead, takes all, and goes; the memory that the semaphore takes.
+fn look_after(scene: &Scene) -> Result<u64, String> {
+    let newcomer = Extra::start(|_, says| {
+        let semaphore = scene.options.open("/s").expect("the newcomer opens");
+        let all = semaphore.acquire_many_timeout(3, BOUND).map(drop);
+        let stat = semaphore.stat().expect("stat");
+        let good = all.is_ok() && (stat.held, stat.available, stat.participants.len()) == (0, 3, 1);
+        drop(semaphore);
+        let text = if good { stat.memory.to_string() } else { format!("{all:?}, {}", describe(&stat)) };
+        writeln!(says, "{text}").expect("its pipe");
+    });
+    let said = read_line(&newcomer.said)?;
+    said.parse().map_err(|_| said)
+}
+
+// ---- the program ----
+
+/// The one test that this program is, for those who ask with `--list`.
+const TEST: &str = "death_at_every_instruction_of_a_semaphore";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        if !arguments.iter().any(|argument| argument == "--ignored") {
+            println!("{TEST}: test");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| !word.starts_with("--")).collect();
+    if let Some(reason) = no_ptrace() {
+        println!("skipped: this machine does not let a process trace its child: {reason}");
+        return ExitCode::SUCCESS;
+    }
+    stay_on_one_cpu();
+    run_chosen(&words)
+}
+
+/// Who has no company does not spin before it waits: a hundred thousand instructions that do nothing need not be stepped.
+fn stay_on_one_cpu() {
+    // SAFETY: a set of bits, for which all-zero is valid.
+    let mut cpus: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    let size = size_of::<libc::cpu_set_t>();
+    // SAFETY: the set has that size and may be written.
+    if unsafe { libc::sched_getaffinity(0, size, &raw mut cpus) } != 0 {
+        return;
+    }
+    // SAFETY: numbers up to the size of the set.
+    let first = (0..libc::CPU_SETSIZE as usize).find(|cpu| unsafe { libc::CPU_ISSET(*cpu, &cpus) });
+    // SAFETY: as above.
+    let mut one: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: a number below the size of the set.
+    unsafe { libc::CPU_SET(first.unwrap_or(0), &mut one) };
+    // SAFETY: the set has that size. That it fails costs time only.
+    unsafe { libc::sched_setaffinity(0, size, &raw const one) };
+}
+
+fn chosen(words: &[&str], title: &str) -> bool {
+    words.is_empty() || words.iter().any(|word| TEST.contains(word) || title.contains(word))
+}
+
+fn run_chosen(words: &[&str]) -> ExitCode {
+    let start = Instant::now();
+    let debug = cfg!(debug_assertions);
+    let modes = number("CHAPPE_KILL_MODES").unwrap_or(1) as usize;
+    let samples = if debug { 6 } else { 30 };
+    let pauses = number("CHAPPE_KILL_PAUSES").unwrap_or(if debug { 3 } else { 8 }).max(1) as usize;
+    let deaths = number("CHAPPE_KILL_PAIRS").unwrap_or(if debug { 0 } else { 4 }) as usize;
+    println!("times in ms: from the death until a survivor had its turn; commits: first k with more done");
+    println!("{:<58} instrs  kills faults strayed      p50      max  commits", "operation | state");
+    let (mut passed, mut failed, mut kills) = (0, 0, 0);
+    let mut book = |mut row: Row, title: &str| {
+        row.print(title);
+        kills += row.kills;
+        if row.faults.is_empty() { passed += 1 } else { failed += 1 }
+    };
+    for case in cases().iter().filter(|case| chosen(words, &case.title())) {
+        book(run(case, samples, modes), &case.title());
+    }
+    for case in &paused() {
+        let title = format!("pause: {}", case.title());
+        if chosen(words, &title) {
+            book(run_pauses(case, pauses), &title);
+        }
+    }
+    if chosen(words, "many at one semaphore") {
+        book(run_at_one(number("CHAPPE_KILL_ONE").unwrap_or(if debug { 50 } else { 200 })), "many at one semaphore");
+    }
+    if deaths == 0 {
+        println!("pairs of deaths: skipped in a debug build; `cargo test --release --test semaphore_kill` has them");
+    }
+    for (first, second) in pairs().iter().filter(|_| deaths > 0) {
+        let used = if first.used == Used::Never { " (as created)" } else { "" };
+        let title = format!("{} | after a death in {}{used}", second.act.name(), first.act.name());
+        if chosen(words, &title) {
+            book(run_pair(first, second, deaths), &title);
+        }
+    }
+    println!("{kills} kills in {:.1?}", start.elapsed());
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
