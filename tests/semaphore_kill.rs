@@ -1,17 +1,18 @@
-//! Death at every instruction of a semaphore's operations: a process is single-stepped through one and SIGKILLed after its k-th
-//! instruction, for every k (or every few), each time with a fresh semaphore and fresh processes. Then a survivor has to go on, who
-//! waits has to be served, and every permit is accounted for.
+//! Death at every instruction of a semaphore's operations: a process is single-stepped through one and SIGKILLed after its
+//! k-th instruction, for every k (or every few), each time with a fresh semaphore and fresh processes. Then a survivor has
+//! to go on, who waits has to be served, and every permit is accounted for.
 //!
-//! Rows that begin with `pause:` stop the process there instead, let another one act beside it, which also makes it look after
-//! one that has died, and then let it finish: it must not be taken for dead, and the count must come out right.
+//! Rows that begin with `pause:` stop the process there instead, let another one act beside it, which also makes it look
+//! after one that has died, and then let it finish: it must not be taken for dead, and the count must come out right.
 //!
 //! It drives the real library through its public face; it knows nothing of the layout. Instructions inside a system call
-//! cannot be stepped: the kernel does the whole call or nothing of it. Other threads of the process, as its sentry, run freely.
+//! cannot be stepped: the kernel does the whole call or nothing of it. Other threads of the process, as its sentry, run
+//! freely.
 //!
-//! The variables are those of `kill.rs`: `CHAPPE_KILL_EVERY`, `CHAPPE_KILL_POINTS`, `CHAPPE_KILL_MODES`, `CHAPPE_KILL_PAIRS`,
-//! `CHAPPE_KILL_PAUSES`. `CHAPPE_KILL_ONE=2000` kills so many processes at one semaphore, one after the other; 200 without it,
-//! 50 in a debug build.
-//! Words on the command line choose the operations whose row holds one of them.
+//! The variables are those of `kill.rs`: `CHAPPE_KILL_EVERY`, `CHAPPE_KILL_POINTS`, `CHAPPE_KILL_MODES`,
+//! `CHAPPE_KILL_PAIRS`, `CHAPPE_KILL_PAUSES`. `CHAPPE_KILL_ONE=2000` kills so many processes at one semaphore, one after
+//! the other; 200 without it, 50 in a debug build. Words on the command line choose the operations whose row holds one of
+//! them.
 
 mod common;
 
@@ -163,13 +164,15 @@ impl Stage {
         let Some(semaphore) = self.handle.clone().filter(|_| case.used != Used::Never || case.holds > 0) else {
             return;
         };
-        if case.used != Used::Never {
-            let all = semaphore.try_acquire_many(case.permits).expect("the victim uses it");
-            if case.used == Used::Waited {
+        match case.used {
+            Used::Never => {}
+            Used::Acquired => drop(semaphore.try_acquire().expect("the victim uses it")),
+            Used::Waited => {
+                let all = semaphore.try_acquire_many(case.permits).expect("the victim uses it");
                 let waited = semaphore.acquire_timeout(Duration::ZERO).map(drop);
                 assert_eq!(waited, Err(AcquireError::TimedOut), "the victim waits");
+                drop(all);
             }
-            drop(all);
         }
         let mut hold = |permits: u64| {
             let permit = semaphore.try_acquire_many(permits).expect("the victim holds");
@@ -693,8 +696,8 @@ struct Set<'a> {
 }
 
 impl<'a> Set<'a> {
-    /// Those who hold and sleep come after the victim, which has what it needs by then; the dead one comes last, so that nobody who
-    /// comes later sees to it.
+    /// Those who hold and sleep come after the victim, which has what it needs by then; the dead one comes last, so that nobody
+    /// who comes later sees to it.
     fn new(case: &'a Case, mode: Mode) -> Result<Set<'a>, String> {
         let mut scene = Scene::new(case);
         let pipe = || std::io::pipe().expect("a pipe");
@@ -1080,7 +1083,7 @@ fn one_pause(case: &Case, path: &[Place], k: usize) -> Result<Duration, String> 
     let mut set = Set::new(case, mode)?;
     set.victim.advance(path, k, Leaps::Any)?;
     set.meet()?;
-    set.victim.to_end()?;
+    set.victim.run_to_end()?;
     set.meet()?;
     set.victim.finish()?;
     match read_line(&set.told.0).map_err(|error| format!("the victim tells nothing: {error}"))?.as_str() {
@@ -1410,9 +1413,9 @@ fn run_chosen(words: &[&str]) -> ExitCode {
     let start = Instant::now();
     let debug = cfg!(debug_assertions);
     let modes = number("CHAPPE_KILL_MODES").unwrap_or(1) as usize;
-    let samples = if debug { 6 } else { 30 };
-    let pauses = number("CHAPPE_KILL_PAUSES").unwrap_or(if debug { 3 } else { 8 }).max(1) as usize;
-    let deaths = number("CHAPPE_KILL_PAIRS").unwrap_or(if debug { 0 } else { 4 }) as usize;
+    let samples = if debug { 6 } else { 25 };
+    let pauses = number("CHAPPE_KILL_PAUSES").unwrap_or(if debug { 2 } else { 4 }).max(1) as usize;
+    let deaths = number("CHAPPE_KILL_PAIRS").unwrap_or(if debug { 0 } else { 3 }) as usize;
     println!("times in ms: from the death until a survivor had its turn; commits: first k with more done");
     println!("{:<58} instrs  kills faults strayed      p50      max  commits", "operation | state");
     let (mut passed, mut failed, mut kills) = (0, 0, 0);

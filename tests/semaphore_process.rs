@@ -1,9 +1,9 @@
 //! The semaphore among real processes: whose permits come back when, who is served next, forks, commands, pid namespaces,
 //! descriptors that are passed on, deadlocks, and what waiting costs.
 //!
-//! Processes die here at moments that matter to people; at *every* moment they die in `semaphore_kill.rs`, at random ones in
-//! `semaphore_random_kill.rs`. What needs a right that the machine does not give is skipped, and says so. Times are printed, not
-//! judged: the only bound is the net.
+//! Processes die here at moments that matter to people; at *every* moment they die in `semaphore_kill.rs`, at random ones
+//! in `semaphore_random_kill.rs`. What needs a right that the machine does not give is skipped, and says so. Times are
+//! printed, not judged: the only bound is the net.
 
 mod common;
 
@@ -444,15 +444,16 @@ fn waiters_are_served_in_the_order_in_which_they_came() {
     let listed: Vec<u32> = fixture.semaphore.stat().unwrap().waiters.iter().map(|one| one.process.pid).collect();
     assert_eq!(listed, waiters.iter().map(Worker::pid).collect::<Vec<_>>());
     drop(permit);
-    for index in 0..8 {
-        waiters[index].expect("acquired");
+    for (index, waiter) in waiters.iter_mut().enumerate() {
+        waiter.expect("acquired");
         let stat = fixture.semaphore.stat().unwrap();
         assert_eq!(stat.holders.len(), 1, "{stat:#?}");
-        assert_eq!(stat.holders[0].process.pid, waiters[index].pid(), "number {index} is next");
+        assert_eq!(stat.holders[0].process.pid, waiter.pid(), "number {index} is next");
         assert_eq!(stat.waiters.len(), 7 - index);
-        waiters[index].tell("release");
-        waiters[index].expect("released");
+        waiter.tell("release");
+        waiter.expect("released");
     }
+    drop(waiters);
     fixture.all_is_there();
 }
 

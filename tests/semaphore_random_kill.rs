@@ -1,13 +1,15 @@
-//! Holders, waiters and changers of a semaphore killed at random moments, some stopped for a while before, round after round, with
-//! a witness outside the semaphore that never sees more permits held than there may be.
+//! Holders, waiters and changers of a semaphore killed at random moments, some stopped for a while before, round after
+//! round, with a witness outside the semaphore that never sees more permits held than there may be.
 //!
-//! The witness is one atomic word in a map of its own: for each place at which a process lives, how many permits it has registered
-//! and whether it is condemned; and the bound. A holder registers after its acquisition has returned and takes that back before it
-//! releases, so what is registered is held. Before the killer kills, it condemns: what a condemned process has registered does not
-//! count, for its permits may be another's already. All that is read in one exchange: the check is exact, and a fault it
-//! shows is one. The bound is lowered only after the semaphore has shown that no more are held, and raised before there are more.
+//! The witness is one atomic word in a map of its own: for each place at which a process lives, how many permits it has
+//! registered and whether it is condemned; and the bound. A holder registers after its acquisition has returned and takes
+//! that back before it releases, so what is registered is held. Before the killer kills, it condemns: what a condemned
+//! process has registered does not count, for its permits may be another's already. All that is read in one exchange: the
+//! check is exact, and a fault it shows is one. The bound is lowered only after the semaphore has shown that no more are
+//! held, and raised before there are more.
 //!
-//! Signals are counted apart: how many posts and waits returned, and how many calls were under way in processes that were killed.
+//! Signals are counted apart: how many posts and waits returned, and how many calls were under way in processes that were
+//! killed.
 //!
 //! `CHAPPE_KILL_ROUNDS` sets the number of kills (10000 for a full run), `CHAPPE_KILL_SEED` repeats the choices, though not
 //! the timing.

@@ -1,5 +1,5 @@
-//! Single-stepping: a forked process that is traced through one operation, instruction by instruction, and can be stopped or killed
-//! after each; and the table of what such kills showed. What the operation is, this file does not know.
+//! Single-stepping: a forked process that is traced through one operation, instruction by instruction, and can be stopped
+//! or killed after each; and the table of what such kills showed. What the operation is, this file does not know.
 //!
 //! Programs that use it have one thread, so that a forked child has everything that its parent had.
 
@@ -224,7 +224,7 @@ impl Victim {
     }
 
     /// Lets it go on to the end of the operation.
-    pub fn to_end(&mut self) -> Result<(), String> {
+    pub fn run_to_end(&mut self) -> Result<(), String> {
         while !self.at_end {
             if !ptrace(libc::PTRACE_CONT, self.pid()) {
                 return Err(format!("PTRACE_CONT: {}", std::io::Error::last_os_error()));
@@ -236,7 +236,7 @@ impl Victim {
 
     /// Lets it go on to the end of the operation and of its life.
     pub fn finish(&mut self) -> Result<(), String> {
-        self.to_end()?;
+        self.run_to_end()?;
         if ptrace(libc::PTRACE_CONT, self.pid()) {
             return Ok(());
         }
