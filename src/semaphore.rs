@@ -4,7 +4,7 @@
 use crate::deadline::Wait;
 use crate::error::{AccessError, AcquireError, OpenError};
 use crate::name::{Kind, Name, default_dir};
-use crate::shm::semaphore::{Core, Exec, Grant, Purpose, Request};
+use crate::shm::semaphore::{Core, Exec, Grant, Handle, Purpose, Request};
 use crate::shm::setup::{self, Lifetime, Setup};
 use crate::stat::SemaphoreStat;
 use std::fmt;
@@ -15,7 +15,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Command;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -192,7 +191,8 @@ impl SemaphoreOptions {
     /// ```
     #[doc(alias = "sem_init")]
     pub fn unnamed(&self) -> Result<Semaphore, OpenError> {
-        self.finish(setup::unnamed(&self.setup(None, Lifetime::CreateNew), &self.wanted())?)
+        self.check_label()?;
+        Ok(self.finish(setup::unnamed(&self.setup(None, Lifetime::CreateNew), &self.wanted())?))
     }
 
     /// Opens the semaphore behind a descriptor that was passed to this process, whether it has a name or not.
@@ -212,7 +212,8 @@ impl SemaphoreOptions {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn from_fd(&self, fd: OwnedFd) -> Result<Semaphore, OpenError> {
-        self.finish(setup::from_fd(fd, &self.setup(None, Lifetime::Open), &self.wanted())?)
+        self.check_label()?;
+        Ok(self.finish(setup::from_fd(fd, &self.setup(None, Lifetime::Open), &self.wanted())?))
     }
 
     /// Removes the name, as [`Semaphore::unlink`] does, from the directory of these options.
@@ -246,23 +247,25 @@ impl SemaphoreOptions {
 
     fn set_up(&self, name: &[u8], lifetime: Lifetime) -> Result<Semaphore, OpenError> {
         let setup = self.setup(Some(Name::new(name)?), lifetime);
-        self.finish(setup::set_up(&setup, &self.wanted())?)
+        self.check_label()?;
+        Ok(self.finish(setup::set_up(&setup, &self.wanted())?))
     }
 
-    fn finish(&self, mut core: Core) -> Result<Semaphore, OpenError> {
-        core.say(&self.label).map_err(|length| OpenError::Attribute {
-            what: "the length of a label in bytes",
-            low: 0,
-            high: LABEL_BYTES_MAX as u64,
-            value: length as u64,
-        })?;
+    /// Refuses a label that is too long, before anything is created.
+    fn check_label(&self) -> Result<(), OpenError> {
+        let (what, high, value) = ("the length of a label in bytes", LABEL_BYTES_MAX as u64, self.label.len() as u64);
+        if value > high { Err(OpenError::Attribute { what, low: 0, high, value }) } else { Ok(()) }
+    }
+
+    fn finish(&self, mut core: Core) -> Semaphore {
+        core.say(&self.label);
         if !self.keeper {
             core.keep_not();
         }
         if self.fail_on_deadlock {
             core.fail_on_deadlock(self.directory());
         }
-        Ok(Semaphore { core: Arc::new(core) })
+        Semaphore { core: Handle::new(core) }
     }
 }
 
@@ -300,7 +303,7 @@ impl SemaphoreOptions {
 /// ```
 #[derive(Clone)]
 pub struct Semaphore {
-    core: Arc<Core>,
+    core: Handle,
 }
 
 impl Semaphore {
@@ -559,8 +562,8 @@ impl Semaphore {
     /// Lets the semaphore have this many permits from now on: 0 to [`PERMITS_MAX`]. Whoever can be served now is woken.
     ///
     /// Nothing is taken from holders: below what they hold, [`available`](Semaphore::available) is 0 until enough have
-    /// released. Whoever waits for more than there are then gets `TooMany` when it is first in the queue; with 0 all wait. Doing it
-    /// twice does what doing it once does.
+    /// released. Whoever waits for more than there are then gets `TooMany`; with 0 all wait. Doing it twice does what doing it
+    /// once does.
     ///
     /// # Errors
     /// [`AccessError`]; `Full` beyond [`PERMITS_MAX`].
@@ -631,7 +634,7 @@ impl Semaphore {
 
     #[inline(always)]
     fn permit(&self, grant: Grant) -> Permit<'_> {
-        Permit { core: Handle::Borrowed(&self.core), grant }
+        Permit { core: Keep::Borrowed(&self.core), grant }
     }
 }
 
@@ -651,19 +654,19 @@ impl fmt::Debug for Semaphore {
 }
 
 /// What a permit keeps its semaphore by.
-enum Handle<'a> {
-    Borrowed(&'a Arc<Core>),
-    Shared(Arc<Core>),
+enum Keep<'a> {
+    Borrowed(&'a Handle),
+    Shared(Handle),
 }
 
-impl Deref for Handle<'_> {
-    type Target = Arc<Core>;
+impl Deref for Keep<'_> {
+    type Target = Handle;
 
     #[inline(always)]
-    fn deref(&self) -> &Arc<Core> {
+    fn deref(&self) -> &Handle {
         match self {
-            Handle::Borrowed(core) => core,
-            Handle::Shared(core) => core,
+            Keep::Borrowed(core) => core,
+            Keep::Shared(core) => core,
         }
     }
 }
@@ -678,7 +681,7 @@ impl Deref for Handle<'_> {
 /// The permits come back, once, whatever it was doing: while it holds them, while it gives them back.
 #[must_use = "dropping a permit gives it back at once"]
 pub struct Permit<'a> {
-    core: Handle<'a>,
+    core: Keep<'a>,
     grant: Grant,
 }
 
@@ -710,8 +713,8 @@ impl<'a> Permit<'a> {
     pub fn split(&mut self, permits: u64) -> Result<Permit<'a>, AccessError> {
         let grant = self.core.split(&mut self.grant, permits)?;
         let core = match &self.core {
-            Handle::Borrowed(core) => Handle::Borrowed(core),
-            Handle::Shared(core) => Handle::Shared(Arc::clone(core)),
+            Keep::Borrowed(core) => Keep::Borrowed(core),
+            Keep::Shared(core) => Keep::Shared(core.clone()),
         };
         Ok(Permit { core, grant })
     }
@@ -724,14 +727,14 @@ impl<'a> Permit<'a> {
     /// # Panics
     /// If they are of different semaphores, or handles.
     pub fn merge(&mut self, mut other: Permit<'_>) -> Result<(), AccessError> {
-        assert!(Arc::ptr_eq(&self.core, &other.core), "only permits of one handle can be merged");
+        assert!(self.core.is(&other.core), "only permits of one handle can be merged");
         self.core.merge(&mut self.grant, &mut other.grant)
     }
 
     /// The same permit, which keeps its semaphore open by itself: for threads that are not scoped, and for structs.
     pub fn into_static(mut self) -> Permit<'static> {
-        let (core, grant) = (Arc::clone(&self.core), self.grant.take());
-        Permit { core: Handle::Shared(core), grant }
+        let (core, grant) = (Handle::clone(&self.core), self.grant.take());
+        Permit { core: Keep::Shared(core), grant }
     }
 
     /// Replaces this process by `command` (as `CommandExt::exec` does), which then holds the permit until it ends: also if it is

@@ -644,7 +644,26 @@ impl<'a> Permits<'a> {
     /// Under the lock: there are `permits` from now on.
     pub(crate) fn set_permits(&self, permits: u64) {
         let before = self.desk.permits.swap(permits, Ordering::Relaxed);
-        self.available.add(permits as i64 - before as i64);
+        self.available.add((permits as i64).saturating_sub(before.min(PERMITS_MAX) as i64));
+    }
+
+    /// Under the lock, after there have become fewer permits: whoever waits for more than there are now is told, wherever it stands.
+    pub(crate) fn reject_too_large(&self, mut changed: impl FnMut(u32, &Record)) -> Result<(), Corrupt> {
+        if self.life.load(Ordering::SeqCst) != 0 {
+            return Ok(());
+        }
+        let mut next = self.desk.first.load(Ordering::Relaxed);
+        for _ in 0..=self.records.len() {
+            let Some(number) = unlisted(next) else { return Ok(()) };
+            let record = self.record(number)?;
+            next = record.next.load(Ordering::Relaxed);
+            if matches!(record.state(), State::Waiting(permits) if self.too_many(permits).is_some()) {
+                self.unlink_waiter(record)?;
+                record.state.swap(State::Rejected.raw(), Ordering::SeqCst);
+                changed(number, record);
+            }
+        }
+        Err(Corrupt)
     }
 
     /// Whether a request for so many can never be granted as things are. With no permits at all it waits.
@@ -661,11 +680,23 @@ impl<'a> Permits<'a> {
     /// G1 to G6, under the lock: grants what can be granted, first come, first served, and opens the fast path if nobody waits any
     /// more. `changed` is told each record that its waiter has to look at.
     pub(crate) fn settle(&self, mut changed: impl FnMut(u32, &Record)) -> Result<(), Corrupt> {
+        self.grant(&mut changed)?;
+        if self.desk.idlers.load(Ordering::Relaxed) != 0 && self.is_idle() {
+            self.tell_idlers(&mut changed)?;
+        }
+        if self.nobody_waits() {
+            self.speed_up();
+        }
+        Ok(())
+    }
+
+    /// G1 to G4. After the end nobody is granted anything any more: who waits leaves.
+    fn grant(&self, changed: &mut impl FnMut(u32, &Record)) -> Result<(), Corrupt> {
         for _ in 0..=self.records.len() {
-            let Some(number) = unlisted(self.desk.first.load(Ordering::Relaxed)) else { break };
+            let first = unlisted(self.desk.first.load(Ordering::Relaxed));
+            let Some(number) = first.filter(|_| self.life.load(Ordering::SeqCst) == 0) else { break };
             let record = self.record(number)?;
             let outcome = match record.state() {
-                State::Waiting(permits) if self.too_many(permits).is_some() => State::Rejected,
                 State::Waiting(permits) | State::Wanting(permits) if self.take_off(permits) => State::Held(permits),
                 State::Waiting(_) | State::Wanting(_) => break,
                 _ => return Err(Corrupt),
@@ -674,12 +705,6 @@ impl<'a> Permits<'a> {
             // An exchange, not a store: the signal that follows looks at the event.
             record.state.swap(outcome.raw(), Ordering::SeqCst);
             changed(number, record);
-        }
-        if self.desk.idlers.load(Ordering::Relaxed) != 0 && self.is_idle() {
-            self.tell_idlers(&mut changed)?;
-        }
-        if self.nobody_waits() {
-            self.speed_up();
         }
         Ok(())
     }
@@ -753,7 +778,7 @@ impl<'a> Permits<'a> {
             self.push_last(*number, self.record(*number)?)?;
         }
         if let Some((ticket, _)) = waiting.last() {
-            desk.next_ticket.fetch_max(ticket + 1, Ordering::Relaxed);
+            desk.next_ticket.fetch_max(ticket.wrapping_add(1), Ordering::Relaxed);
         }
         self.recount();
         Ok(())

@@ -365,6 +365,9 @@ impl Member {
         {
             entry.vacate();
         }
+        // Whoever else has this handle still, for a moment, takes part no more.
+        self.identity.store(NOBODY, Ordering::Release);
+        self.resigned.store(true, Ordering::Release);
     }
 }
 

@@ -520,7 +520,9 @@ fn a_shrink_rejects_who_can_never_be_served_wherever_they_stand() {
         number
     });
     words.permits().set_permits(2);
-    assert_eq!(words.settle(), [large]);
+    let mut rejected = Vec::new();
+    words.permits().reject_too_large(|number, _| rejected.push(number)).unwrap();
+    assert_eq!((rejected, words.settle()), (vec![large], vec![]));
     assert_eq!((words.state(large), words.queue()), (State::Rejected, vec![small, middle]));
 }
 

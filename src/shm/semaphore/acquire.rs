@@ -284,6 +284,12 @@ impl Core {
     }
 }
 
+/// Under the lock, after there have become fewer permits: whom to wake.
+pub(super) fn settle_fewer(shared: &Permits<'_>, wakes: &mut Wakes) -> Result<(), Fault> {
+    shared.reject_too_large(|number, record| wakes.add(number, record))?;
+    settle(shared, wakes)
+}
+
 /// Under the lock: whom to wake.
 pub(super) fn settle(shared: &Permits<'_>, wakes: &mut Wakes) -> Result<(), Fault> {
     Ok(shared.settle(|number, record| wakes.add(number, record))?)

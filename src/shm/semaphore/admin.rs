@@ -1,6 +1,6 @@
 //! Looking and administering: stat, the number of permits, signals, close.
 
-use super::acquire::settle;
+use super::acquire::settle_fewer;
 use super::{Core, Shared};
 use crate::deadline::Wait;
 use crate::error::AccessError;
@@ -27,7 +27,7 @@ impl Core {
             let before = permits.desk.permits.load(Ordering::Relaxed);
             let after = change(before).filter(|after| *after <= PERMITS_MAX).ok_or(AccessError::Full)?;
             permits.set_permits(after);
-            Ok(settle(permits, wakes)?)
+            Ok(settle_fewer(permits, wakes)?)
         })
     }
 
@@ -50,7 +50,7 @@ impl Core {
         let stat = SemaphoreStat {
             permits,
             available,
-            held: holders.iter().map(|holder| holder.permits).sum(),
+            held: holders.iter().fold(0, |sum, holder| sum.saturating_add(holder.permits)),
             holders,
             waiters,
             mode: facts.mode,

@@ -113,7 +113,8 @@ fn stuck(scenes: &[Scene]) -> Vec<(u64, Stuck)> {
 
 /// Who would be served in a semaphore if only those in `stuck` kept what they hold.
 fn served(scene: &Scene, stuck: &HashSet<Process>) -> Vec<Process> {
-    let kept: u64 = scene.held.iter().filter(|(process, _)| stuck.contains(process)).map(|(_, permits)| *permits).sum();
+    let held = scene.held.iter().filter(|(process, _)| stuck.contains(process));
+    let kept = held.fold(0u64, |sum, (_, permits)| sum.saturating_add(*permits));
     let free = scene.permits.saturating_sub(kept);
     // No permits at all: paused, and whoever paused it can end that.
     let fits = |permits: u64| permits <= free || scene.permits == 0;

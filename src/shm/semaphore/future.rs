@@ -8,6 +8,7 @@ use crate::raw::permits::State;
 use crate::shm::fault::Fault;
 use crate::shm::layout::Life;
 use crate::shm::layout::semaphore::RECORDS;
+use crate::sync::Ordering;
 use crate::sys::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -129,6 +130,7 @@ impl Core {
                 shared.discard(number)?;
                 return Err(fault.into());
             }
+            self.header().totals.blocked.fetch_add(1, Ordering::Relaxed);
             Ok(Err(Place { number, pooled: true }))
         })
     }

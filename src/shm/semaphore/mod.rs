@@ -40,10 +40,11 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::{file, process, thread};
 use sentry::Sentry;
 use std::io;
+use std::ops::Deref;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// The permits of a semaphore that is created without saying how many.
@@ -65,6 +66,8 @@ pub(crate) struct Core {
     keeper: Mutex<Option<Keeper>>,
     /// Whether it may have one.
     may_keep: bool,
+    /// How many clones of the handle there are.
+    users: AtomicU32,
     /// The fork generation that opened it.
     opened_in: u32,
     /// When a wait last looked for deadlocks: milliseconds since `opened`, + 1; 0 if none did.
@@ -114,6 +117,7 @@ impl Object for Shared<'_> {
 
     fn rebuild(&self) -> Result<(), Corrupt> {
         self.permits.rebuild()?;
+        self.permits.reject_too_large(|_, record| record.event.signal(1))?;
         // The dead one may have left nobody behind to be recovered, but permits that it had just put back.
         self.permits.settle(|_, record| record.event.signal(1))
     }
@@ -227,6 +231,7 @@ impl setup::Core for Core {
             sentry: Sentry::new(),
             kept: AtomicU64::new(0),
             keeper: Mutex::new(None),
+            users: AtomicU32::new(0),
             opened_in: process::generation(),
             looked: AtomicU64::new(0),
             opened: Instant::now(),
@@ -292,13 +297,9 @@ impl Core {
         self.header().available.load().free()
     }
 
-    /// Sets the handle's label; the length, if it is too long.
-    pub(crate) fn say(&mut self, text: &str) -> Result<(), usize> {
-        if text.len() > self.label.len() {
-            return Err(text.len());
-        }
+    /// Sets the handle's label.
+    pub(crate) fn say(&mut self, text: &str) {
         self.label = padded(text);
-        Ok(())
     }
 
     /// This handle shall have no keeper.
@@ -424,8 +425,48 @@ impl Core {
     }
 }
 
-impl Drop for Core {
+/// A handle as users keep it. Its sentry may have the core for a moment longer; it leaves when the last clone of this is dropped.
+pub(crate) struct Handle(Arc<Core>);
+
+impl Handle {
+    pub(crate) fn new(core: Core) -> Handle {
+        core.users.store(1, Ordering::Relaxed);
+        Handle(Arc::new(core))
+    }
+
+    /// Whether both are of one handle.
+    pub(crate) fn is(&self, other: &Handle) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Handle {
+        self.0.users.fetch_add(1, Ordering::Relaxed);
+        Handle(Arc::clone(&self.0))
+    }
+}
+
+impl Deref for Handle {
+    type Target = Arc<Core>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Arc<Core> {
+        &self.0
+    }
+}
+
+impl Drop for Handle {
     fn drop(&mut self) {
+        // As for an `Arc`: what all clones did comes before the leaving.
+        if self.0.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.leave();
+        }
+    }
+}
+
+impl Core {
+    fn leave(&self) {
         self.give_records_back();
         self.dismiss_keeper();
         self.base.leave(&self.shared());

@@ -1,6 +1,6 @@
 //! Giving back, and everything else that is done with a permit that is held.
 
-use super::acquire::settle;
+use super::acquire::{settle, settle_fewer};
 use super::{Core, Grant, NOTHING, Wakes, padded};
 use crate::deadline::Wait;
 use crate::error::AccessError;
@@ -73,7 +73,7 @@ impl Core {
         self.with_held(grant, |permits, grant, wakes, _| {
             permits.forget(grant.number)?;
             self.put_away(permits, grant)?;
-            Ok(settle(permits, wakes)?)
+            Ok(settle_fewer(permits, wakes)?)
         })
     }
 
