@@ -477,7 +477,7 @@ fn cases() -> Vec<Case> {
         Case::new(Act::Drop, "a permit forgotten", 2).holds_until(1, 0),
         // As if the command had ended: who looks finds a dead holder.
         Case::new(Act::Exec(Children::LetGo), "one held", 2).holds(1),
-        Case::new(Act::Exec(Children::Keep), "one held", 2).holds(1),
+        Case::new(Act::Exec(Children::Keep), "one held", 2).holds_until(1, 0),
     ]
 }
 

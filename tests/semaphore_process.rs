@@ -214,7 +214,7 @@ fn a_holder_that_is_a_zombie_holds_nothing() {
     let start = Instant::now();
     signal(holder.pid(), libc::SIGKILL);
     expect_soon("from SIGKILL of one that nobody reaps", &mut waiter, "acquired", start);
-    until("the dead one is a zombie", || state(holder.pid()) == 'Z');
+    until("it is a zombie", || state(holder.pid()) == 'Z');
     drop(waiter);
     let permit = fixture.semaphore.try_acquire().expect("a call that does not wait looks after the dead, too");
     drop(permit);
@@ -677,12 +677,13 @@ fn a_command_that_does_not_exist_gives_the_permit_back() {
         worker.tell("go");
         worker.expect("NotFound");
         expect_soon(&format!("from an exec in vain ({children})"), &mut waiter, "acquired", start);
-        let taken = format!("{:?}", Err::<(), _>(AcquireError::NoPermits));
-        let too_late = format!("{:?}", Err::<(), _>(AcquireError::TimedOut));
-        let of_no_use = format!("{:?}", Err::<(), _>(AcquireError::System(libc::EBADF)));
-        // *Let go* has closed the handle's descriptors; *keep* has changed nothing.
-        let answers = if children == "let" { [&of_no_use, &of_no_use] } else { [&taken, &too_late] };
-        answers.into_iter().for_each(|answer| worker.expect(answer));
+        let errors = match children {
+            "let" => [AcquireError::System(libc::EBADF); 2],
+            _ => [AcquireError::NoPermits, AcquireError::TimedOut],
+        };
+        for error in errors {
+            worker.expect(&format!("{:?}", Err::<(), _>(error)));
+        }
         worker.finish();
         waiter.kill();
         fixture.all_is_there();
