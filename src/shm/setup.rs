@@ -97,7 +97,10 @@ pub(crate) fn set_up<C: Core>(setup: &Setup, wanted: &C::Wanted) -> Result<C, Op
 pub(crate) fn unnamed<C: Core>(setup: &Setup, wanted: &C::Wanted) -> Result<C, OpenError> {
     let fd = file::create_anonymous(mode(setup))
         .map_err(|source| failed("create a file in", Path::new("memory"), source))?;
-    prepare(fd, setup, None, Path::new("a file without a name"), wanted)
+    // Opened anew: the kernel tells nobody when the description of memfd_create is closed (measured: no inotify event comes).
+    let path = Path::new("a file without a name");
+    let fd = file::reopen(fd.as_fd()).map_err(|source| failed("open", path, source))?;
+    prepare(fd, setup, None, path, wanted)
 }
 
 /// Opens the object behind a descriptor.

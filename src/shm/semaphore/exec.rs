@@ -84,7 +84,7 @@ impl Core {
         match moved {
             Ok(()) => hand.detach(&self.shared()),
             // It comes back when `hand` is dropped, and somebody recovers it.
-            Err(_) => drop(grant.take()),
+            Err(_) => *grant = Grant::nothing(),
         }
     }
 
@@ -110,7 +110,7 @@ impl Core {
             Ok(())
         })?;
         // From here on the permit is that index's, and there is no way back.
-        drop(grant.take());
+        *grant = Grant::nothing();
         self.base.member.give_byte_back(me)?;
         hold_as_process(hand, index.index())
     }
