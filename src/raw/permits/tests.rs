@@ -359,7 +359,7 @@ fn the_end_keeps_the_fast_path_closed() {
 #[test]
 fn threads_and_recounts_agree() {
     const THREADS: u32 = 4;
-    const ROUNDS: u32 = 20_000;
+    const ROUNDS: u32 = 3000;
     let words = Words::new(5, 8);
     let (inside, overtaken) = (AtomicU64::new(0), AtomicU64::new(0));
     let (lock, stop, start) = (Mutex::new(()), AtomicBool::new(false), Barrier::new(THREADS as usize + 1));
