@@ -379,7 +379,7 @@ fn threads_and_recounts_agree() {
                         let wanted = u64::from(1 + (round + index) % 3);
                         // It stops now and then after its first look at the count, so that a recount comes in between.
                         let since = || {
-                            if round.is_multiple_of(8) {
+                            if round.is_multiple_of(64) {
                                 thread::yield_now();
                             }
                             0
