@@ -1,7 +1,9 @@
 //! What the machine itself takes: the floors that no queue gets below. A flag bounced between two CPUs is one cache line
-//! moved; the slot adds a payload of 64 bytes and, if wanted, a futex. The slot is no queue: it has no flow control.
+//! moved; the slot adds a payload of 64 bytes and, if wanted, a futex. The slot is no queue: it has no flow control. The
+//! futex lock is the least that takes turns: it has no owner and no order.
 
 use crate::channel::{Channel, Shape, Taken, Transport, Wait};
+use crate::holder::{Holder, OnePermit};
 use crate::measure::Result;
 use crate::measure::child::{Child, join_all};
 use crate::measure::clock::now;
@@ -10,6 +12,7 @@ use crate::measure::stats::percentiles;
 use rustix::thread::futex::{self, Flags};
 use std::cell::Cell;
 use std::hint::spin_loop;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -119,5 +122,51 @@ impl Channel for SlotEnd {
             *bytes = word.load(Ordering::Relaxed).to_le_bytes();
         }
         Ok(Taken { len: 64, priority: 0 })
+    }
+}
+
+/// One permit in a word: 0 free, 1 held, 2 held and perhaps waited for (Drepper, "Futexes are tricky", the second mutex,
+/// without spinning).
+#[derive(Clone)]
+pub struct FutexLock(Rc<Shared<Flag>>);
+
+pub struct FutexPermit<'a>(&'a AtomicU32);
+
+impl OnePermit for FutexLock {
+    type End = FutexLock;
+
+    fn create(_dir: &Path) -> Result<FutexLock> {
+        Ok(FutexLock(Rc::new(Shared::new()?)))
+    }
+
+    fn attach(&self) -> Result<FutexLock> {
+        Ok(self.clone())
+    }
+}
+
+impl Holder for FutexLock {
+    type Permit<'a> = FutexPermit<'a>;
+
+    #[inline]
+    fn acquire(&self) -> Result<FutexPermit<'_>> {
+        let word = &self.0.0;
+        // Acquire pairs with the release in `drop`.
+        if word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            while word.swap(2, Ordering::Acquire) != 0 {
+                // An error means that the word has changed already, or a signal came: look again.
+                let _ = futex::wait(word, Flags::empty(), 2, None);
+            }
+        }
+        Ok(FutexPermit(word))
+    }
+}
+
+impl Drop for FutexPermit<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.swap(0, Ordering::Release) == 2 {
+            // It fails only for addresses that are no word's.
+            let _ = futex::wake(self.0, Flags::empty(), 1);
+        }
     }
 }

@@ -4,7 +4,9 @@
 mod channel;
 mod environment;
 mod floor;
+mod holder;
 mod measure;
+mod our_permit;
 mod ours;
 mod report;
 mod rivals;
@@ -20,7 +22,8 @@ use sections::{Context, Name};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Measures chappe beside the kernel's POSIX queue and pipe, on two pinned CPUs, and says which goals are met.
+/// Measures chappe beside what else there is (the kernel's queues and pipe, semaphores and locks), on two pinned CPUs, and
+/// says which goals are met.
 #[derive(Parser)]
 #[command(version)]
 pub struct Arguments {

@@ -19,11 +19,13 @@ pub enum Unit {
     MegabytesPerSecond,
     Bytes,
     Microseconds,
+    Percent,
+    Count,
 }
 
 impl Unit {
     fn higher_is_better(self) -> bool {
-        matches!(self, Unit::PerSecond | Unit::MegabytesPerSecond)
+        matches!(self, Unit::PerSecond | Unit::MegabytesPerSecond | Unit::Percent)
     }
 
     /// Three significant digits, with the unit that keeps them short.
@@ -39,6 +41,8 @@ impl Unit {
             Unit::MegabytesPerSecond => format!("{} MB/s", digits(value)),
             Unit::Bytes if value >= 1024.0 => format!("{} KiB", digits(value / 1024.0)),
             Unit::Bytes => format!("{} B", digits(value)),
+            Unit::Percent => format!("{} %", digits(value)),
+            Unit::Count => format!("{value:.0}"),
         }
     }
 }
@@ -80,6 +84,8 @@ pub struct Table {
     pub title: String,
     pub metrics: Vec<Metric>,
     pub rows: Vec<Row>,
+    /// What no figure says.
+    pub notes: Vec<String>,
 }
 
 impl Table {
@@ -213,7 +219,7 @@ impl Section {
         let mut text = format!("\n## {}\n{}\n", self.name, self.about);
         for table in &self.tables {
             text += &format!("\n{}\n", table.show());
-            table.reasons().for_each(|reason| text += &format!("  {reason}\n"));
+            table.reasons().chain(table.notes.iter().cloned()).for_each(|line| text += &format!("  {line}\n"));
         }
         for goal in &self.goals {
             text += &format!("\n{}", goal.show());
@@ -271,6 +277,7 @@ mod tests {
             title: String::new(),
             metrics: vec![Metric::new("figure", unit)],
             rows: vec![row("ours", 10.0), row("theirs", 50.0)],
+            notes: Vec::new(),
         };
         let ratio = |unit| table(unit).ratio(&table(unit).rows[1]).unwrap();
         assert_eq!(ratio(Unit::Nanoseconds), 5.0);

@@ -1,13 +1,14 @@
 //! Child processes that measure: forked, pinned, bounded in time, killed when they are no longer wanted. What they find
 //! comes back through a pipe.
 //!
-//! This program has one thread in every process (and must keep it so): that is what makes fork without exec sound here.
+//! Every process that forks here has one thread (and must keep it so): that is what makes fork without exec sound. A child that
+//! waits for a permit of ours gets a second thread, and forks no more.
 
-use crate::measure::Result;
+use crate::measure::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
-    Pid, Signal, WaitOptions, getpid, getppid, kill_process, set_parent_process_death_signal, waitpid,
+    Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process, set_parent_process_death_signal, waitpid,
 };
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::{Serialize, de::DeserializeOwned};
@@ -55,6 +56,22 @@ impl<T: Serialize + DeserializeOwned> Child<T> {
     pub fn join(self) -> Result<T> {
         poll(&mut [PollFd::new(&self.answer, PollFlags::IN)], None).map_err(|_| "ended before it was done")?;
         self.collect()
+    }
+
+    /// Waits for the end of a child that gives no answer, at most [`LIMIT`].
+    pub fn end(mut self) -> Result<WaitStatus> {
+        answered(&[Some(&self)], Instant::now() + LIMIT)?;
+        let ended = waitpid(Some(self.pid), WaitOptions::empty())?;
+        self.reaped = true;
+        Ok(ended.ok_or("a child process was waited for and did not end")?.1)
+    }
+
+    /// Why a child did not come to its next step, if it says so; else `otherwise`.
+    pub fn complaint(self, otherwise: Error) -> Error {
+        match answered(&[Some(&self)], Instant::now()) {
+            Ok(_) => self.collect().err().unwrap_or(otherwise),
+            Err(_) => otherwise,
+        }
     }
 
     fn collect(mut self) -> Result<T> {
@@ -122,7 +139,7 @@ pub fn join_all<T: Serialize + DeserializeOwned>(children: Vec<Child<T>>) -> Res
     let mut running: Vec<Option<Child<T>>> = children.into_iter().map(Some).collect();
     let mut found: Vec<Option<T>> = running.iter().map(|_| None).collect();
     while running.iter().any(Option::is_some) {
-        for index in answered(&running, deadline)? {
+        for index in answered(&running.iter().map(Option::as_ref).collect::<Vec<_>>(), deadline)? {
             if let Some(child) = running[index].take() {
                 found[index] = Some(child.collect()?);
             }
@@ -132,7 +149,7 @@ pub fn join_all<T: Serialize + DeserializeOwned>(children: Vec<Child<T>>) -> Res
 }
 
 /// The places of those that have answered, or died; waits until there is one.
-fn answered<T>(running: &[Option<Child<T>>], deadline: Instant) -> Result<Vec<usize>> {
+fn answered<T>(running: &[Option<&Child<T>>], deadline: Instant) -> Result<Vec<usize>> {
     let places: Vec<usize> = (0..running.len()).filter(|index| running[*index].is_some()).collect();
     let mut polled: Vec<PollFd<'_>> =
         running.iter().flatten().map(|child| PollFd::new(&child.answer, PollFlags::IN)).collect();

@@ -1,6 +1,10 @@
 //! The clock, the same for all processes, and what reading it costs.
 
 use rustix::time::{ClockId, clock_gettime};
+use std::time::Duration;
+
+/// How long one process waits for a step of another before it takes it for dead.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// CLOCK_MONOTONIC in nanoseconds: comparable between processes, which `Instant` is not once it is written down.
 #[inline]

@@ -34,6 +34,16 @@ pub fn percentiles(latencies: &[u64]) -> Result<Vec<f64>> {
     Ok(vec![at(0.5), at(0.99), at(0.999)])
 }
 
+/// p50, p99 and the greatest of latencies that are few enough to be sorted.
+pub fn extremes(latencies: &[f64]) -> Result<Vec<f64>> {
+    let mut sorted = latencies.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let greatest = sorted.len().checked_sub(1).ok_or("nothing was measured")?;
+    // The nearest rank: as many are at or below it as the quantile says, at least.
+    let at = |percent: usize| sorted[(sorted.len() * percent).div_ceil(100) - 1];
+    Ok(vec![at(50), at(99), sorted[greatest]])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +54,14 @@ mod tests {
         let odd = Spread::of(&[3.0, 1.0, 2.0]).unwrap();
         assert_eq!((odd.median, odd.min, odd.max), (2.0, 1.0, 3.0));
         assert_eq!(Spread::of(&[4.0, 1.0]).unwrap().median, 2.5);
+    }
+
+    #[test]
+    fn extremes_of_a_ramp() {
+        let ramp: Vec<f64> = (1..=1000).map(f64::from).collect();
+        assert_eq!(extremes(&ramp).unwrap(), [500.0, 990.0, 1000.0]);
+        assert_eq!(extremes(&[7.0]).unwrap(), [7.0, 7.0, 7.0]);
+        assert!(extremes(&[]).is_err());
     }
 
     #[test]

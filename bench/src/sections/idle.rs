@@ -3,13 +3,13 @@
 use super::{Contestant, Context, Outcome, contest};
 use crate::channel::{Channel, Transport, Wait};
 use crate::measure::child::Child;
+use crate::measure::process::Sample;
 use crate::measure::shared::{Gate, Shared};
 use crate::measure::{Result, clock};
 use crate::ours::Ours;
 use crate::report::{Goal, Metric, Unit};
 use crate::rivals::pipe::Pipe;
 use crate::rivals::posix::PosixQueue;
-use std::fs;
 use std::time::Duration;
 
 const ABOUT: &str = "a process blocked in its plain receive call, watched from outside (/proc); measured once";
@@ -38,17 +38,23 @@ fn watch<T: Transport>(context: &Context<'_>) -> Result<Vec<f64>> {
         Err("a message came that nobody sent".into())
     })?;
     wait_for(&gate)?;
-    let before = Sample::of(blocked.pid())?;
-    std::thread::sleep(Duration::from_secs(window));
-    let after = Sample::of(blocked.pid())?;
+    used_within(blocked.pid(), Duration::from_secs(window))
+}
+
+/// What a sleeping process uses in this time: how often it goes to sleep a second, microseconds of CPU time a second, threads.
+pub fn used_within(pid: i32, window: Duration) -> Result<Vec<f64>> {
+    let before = Sample::of(pid)?;
+    std::thread::sleep(window);
+    let after = Sample::of(pid)?;
     let seconds = (after.when - before.when) as f64 / 1e9;
     // A machine that stood still had no time for wake-ups: the figure would flatter.
-    if seconds > 1.1 * window as f64 {
-        return Err(format!("the machine was held up: {window} s took {seconds:.1} s").into());
+    if seconds > 1.1 * window.as_secs_f64() {
+        return Err(format!("the machine was held up: {window:?} took {seconds:.1} s").into());
     }
     Ok(vec![
         (after.switches - before.switches) as f64 / seconds,
         (after.cpu_nanos - before.cpu_nanos) as f64 / 1e3 / seconds,
+        after.threads as f64,
     ])
 }
 
@@ -63,28 +69,4 @@ fn wait_for(gate: &Gate) -> Result<()> {
     }
     std::thread::sleep(Duration::from_millis(300));
     Ok(())
-}
-
-struct Sample {
-    when: u64,
-    switches: u64,
-    cpu_nanos: u64,
-}
-
-impl Sample {
-    fn of(pid: i32) -> Result<Sample> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        if !status.lines().any(|line| line.starts_with("State:\tS")) {
-            return Err("the receiver is not asleep".into());
-        }
-        let switches = number_after(&status, "voluntary_ctxt_switches:").ok_or("no context switches in status")?;
-        // Nanoseconds on the CPU come first; /proc/PID/stat would count in ticks of ten milliseconds.
-        let schedule = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
-        let cpu_nanos = schedule.split_whitespace().next().unwrap_or_default().parse()?;
-        Ok(Sample { when: clock::now(), switches, cpu_nanos })
-    }
-}
-
-fn number_after(text: &str, label: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(label))?.trim().parse().ok()
 }

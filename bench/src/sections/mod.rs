@@ -9,6 +9,13 @@ mod memory;
 mod one_cpu;
 mod one_way;
 mod pair;
+mod sem_contended;
+mod sem_hand_off;
+mod sem_idle;
+mod sem_order;
+mod sem_pair;
+mod sem_return;
+mod sem_run;
 mod set_up;
 mod size;
 mod sleeping;
@@ -16,8 +23,8 @@ mod stream;
 
 use crate::channel::Shape;
 use crate::measure::Result;
-use crate::measure::stats::Spread;
-use crate::report::{Metric, Row, Section, Table};
+use crate::measure::stats::{Spread, extremes};
+use crate::report::{Metric, Row, Section, Table, Unit};
 use clap::ValueEnum;
 use std::fmt;
 use std::path::Path;
@@ -73,6 +80,13 @@ pub enum Name {
     Idle,
     Memory,
     SetUp,
+    SemPair,
+    SemContended,
+    SemHandOff,
+    SemReturn,
+    SemIdle,
+    SemRun,
+    SemOrder,
 }
 
 impl Name {
@@ -92,6 +106,13 @@ impl Name {
             Name::Idle => idle::measure,
             Name::Memory => memory::measure,
             Name::SetUp => set_up::measure,
+            Name::SemPair => sem_pair::measure,
+            Name::SemContended => sem_contended::measure,
+            Name::SemHandOff => sem_hand_off::measure,
+            Name::SemReturn => sem_return::measure,
+            Name::SemIdle => sem_idle::measure,
+            Name::SemRun => sem_run::measure,
+            Name::SemOrder => sem_order::measure,
         };
         let (about, tables, goals) = measure(context)?;
         Ok(Section { name: self.to_string(), about: about.to_owned(), tables, goals })
@@ -119,8 +140,11 @@ impl<'a> Contestant<'a> {
     }
 }
 
-/// Lets each contestant have its turn, `rounds` times over. One that fails is out, and its row says why.
-fn contest(rounds: usize, title: impl Into<String>, metrics: &[Metric], contestants: Vec<Contestant<'_>>) -> Table {
+/// Who took part, and what each round gave; or why one is out.
+type Turns = Vec<(String, Result<Vec<Vec<f64>>, String>)>;
+
+/// Lets each contestant have its turn, `rounds` times over. One that fails is out.
+fn take_turns(rounds: usize, contestants: Vec<Contestant<'_>>) -> Turns {
     let mut found: Vec<Result<Vec<Vec<f64>>, String>> = contestants.iter().map(|_| Ok(Vec::new())).collect();
     for _ in 0..rounds {
         for (contestant, so_far) in contestants.iter().zip(&mut found) {
@@ -131,8 +155,23 @@ fn contest(rounds: usize, title: impl Into<String>, metrics: &[Metric], contesta
             }
         }
     }
-    let rows = contestants.into_iter().zip(found).map(|(contestant, found)| row(contestant.who, found)).collect();
-    Table { title: title.into(), metrics: metrics.to_vec(), rows }
+    contestants.into_iter().map(|contestant| contestant.who).zip(found).collect()
+}
+
+/// A contest whose rounds give one figure a metric.
+fn contest(rounds: usize, title: impl Into<String>, metrics: &[Metric], contestants: Vec<Contestant<'_>>) -> Table {
+    let turns = take_turns(rounds, contestants);
+    let rows = turns.into_iter().map(|(who, found)| row(who, found)).collect();
+    Table { title: title.into(), metrics: metrics.to_vec(), rows, notes: Vec::new() }
+}
+
+/// A contest whose rounds give single latencies in nanoseconds, which are judged all together: p50, p99, greatest.
+fn pooled(rounds: usize, title: impl Into<String>, contestants: Vec<Contestant<'_>>) -> Table {
+    let metrics = ["p50", "p99", "greatest"].map(|label| Metric::new(label, Unit::Nanoseconds));
+    let all = |found: Vec<Vec<f64>>| extremes(&found.concat()).map(|figures| vec![figures]).map_err(|e| e.to_string());
+    let turns = take_turns(rounds, contestants);
+    let rows = turns.into_iter().map(|(who, found)| row(who, found.and_then(all))).collect();
+    Table { title: title.into(), metrics: metrics.to_vec(), rows, notes: Vec::new() }
 }
 
 /// The rounds' figures, metric by metric.

@@ -82,7 +82,7 @@ fn check(whole: bool) -> Result<()> {
 }
 
 /// Nanoseconds a step, after a tenth as many steps to warm up.
-fn timed(steps: u64, mut step: impl FnMut(u64) -> Result<()>) -> Result<Vec<f64>> {
+pub fn timed(steps: u64, mut step: impl FnMut(u64) -> Result<()>) -> Result<Vec<f64>> {
     (0..steps / 10).try_for_each(&mut step)?;
     let start = clock::now();
     (0..steps).try_for_each(&mut step)?;
