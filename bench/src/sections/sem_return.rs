@@ -15,9 +15,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 const ABOUT: &str = "a holder is killed (SIGKILL) while another process, seen asleep in /proc, waits for its permit; no process is pinned\n\
-    from just before the kill to when the waiter has the permit; all kills of a row together\n\
+    from just before the kill to when the waiter has the permit; all kills of a row together, each as soon after the one before as\n\
+    a new holder can be started (one or two ms); with rest: 20 ms in which nobody comes or goes\n\
     System V with SEM_UNDO; sem_t is not here: with it nobody gets the permit again\n\
     the kernel takes the memory of a process down before its files and locks, so those wait for that";
 
@@ -45,6 +47,8 @@ fn ordinary(context: &Context<'_>) -> Table {
         Contestant::new("robust mutex", || deaths::<RobustMutex>(context, kills, &in_memory(0))),
         Contestant::new("flock", || deaths::<Flock>(context, kills, &in_memory(0))),
         Contestant::new("fcntl lock", || deaths::<FcntlLock>(context, kills, &in_memory(0))),
+        Contestant::new("chappe, after 20 ms of rest", || deaths::<OurPermit>(context, kills, &in_memory(0).rested())),
+        Contestant::new("flock, after 20 ms of rest", || deaths::<Flock>(context, kills, &in_memory(0).rested())),
     ];
     pooled(rounds, format!("a holder of ordinary size, {} kills", rounds as u32 * kills), contestants)
 }
@@ -102,6 +106,14 @@ struct Way<'a, E> {
     hold: Box<Hold<'a, E>>,
     /// Which command it becomes, which cannot tell.
     becomes: Option<&'static str>,
+    /// How long nothing happens before the kill.
+    rest: Duration,
+}
+
+impl<E> Way<'_, E> {
+    fn rested(self) -> Self {
+        Way { rest: Duration::from_millis(20), ..self }
+    }
 }
 
 /// With so many bytes of memory in use, more than a process has anyway.
@@ -115,12 +127,12 @@ fn in_memory<'a, E: Holder>(bytes: usize) -> Way<'a, E> {
             black_box(&memory);
         }
     };
-    Way { hold: Box::new(hold), becomes: None }
+    Way { hold: Box::new(hold), becomes: None, rest: Duration::ZERO }
 }
 
 fn as_command<'a, E: Executor>() -> Way<'a, E> {
     let hold = |end: &E, _tell: &dyn Fn()| end.become_sleep().and(Err("exec came back".into()));
-    Way { hold: Box::new(hold), becomes: Some(SLEEP[0]) }
+    Way { hold: Box::new(hold), becomes: Some(SLEEP[0]), rest: Duration::ZERO }
 }
 
 #[derive(Default)]
@@ -175,6 +187,7 @@ fn death<T: OnePermit>(one: &T, words: &Words, way: &Way<'_, T::End>, turn: u32,
     words.turn.ring(turn);
     words.entered.wait_for(turn)?;
     until_asleep(waiter, SETTLED)?;
+    std::thread::sleep(way.rest);
     if words.returned.has_rung(turn) {
         return Err("the waiter had the permit while the holder was alive".into());
     }
