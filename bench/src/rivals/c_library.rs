@@ -5,10 +5,11 @@ use crate::holder::{Holder, OnePermit};
 use crate::measure::Result;
 use crate::measure::shared::{Shared, Zeroed};
 use std::cell::UnsafeCell;
-use std::ffi::c_int;
+use std::ffi::{CStr, CString, c_int, c_uint};
 use std::io::{Error, ErrorKind};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A C object alone on its cache lines.
 #[repr(align(128))]
@@ -70,6 +71,52 @@ impl Drop for SemTPermit<'_> {
         // SAFETY: as in `acquire`.
         let posted = unsafe { libc::sem_post(self.0.0.0.get()) };
         assert_eq!(posted, 0, "sem_post failed");
+    }
+}
+
+/// A semaphore by name, for the measurement of setting up. Closed on drop.
+pub struct Named(*mut libc::sem_t);
+
+impl Named {
+    /// A name that nobody else uses.
+    pub fn fresh_name() -> CString {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let name = format!("/chappe-bench-{}-{}", std::process::id(), MADE.fetch_add(1, Relaxed));
+        // The text holds no NUL, so this is never the empty name.
+        CString::new(name).unwrap_or_default()
+    }
+
+    pub fn open(name: &CStr, create: bool) -> Result<Named, Error> {
+        let flags = if create { libc::O_CREAT | libc::O_EXCL } else { 0 };
+        let (mode, value): (c_uint, c_uint) = (0o600, 1);
+        // SAFETY: the name is a C string; mode and value are the two variadic arguments that O_CREAT reads, others ignore them.
+        let semaphore = unsafe { libc::sem_open(name.as_ptr(), flags, mode, value) };
+        if semaphore == libc::SEM_FAILED { Err(Error::last_os_error()) } else { Ok(Named(semaphore)) }
+    }
+
+    pub fn take_and_give(&self) -> Result<(), Error> {
+        // SAFETY: the semaphore is open until drop.
+        if unsafe { libc::sem_wait(self.0) } != 0 {
+            return Err(Error::last_os_error());
+        }
+        // SAFETY: as above.
+        if unsafe { libc::sem_post(self.0) } != 0 {
+            return Err(Error::last_os_error());
+        }
+        Ok(())
+    }
+
+    pub fn unlink(name: &CStr) -> Result<(), Error> {
+        // SAFETY: the name is a C string.
+        if unsafe { libc::sem_unlink(name.as_ptr()) } != 0 { Err(Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        // SAFETY: the semaphore is open and ours (the C library counts how often), and not used after this.
+        let closed = unsafe { libc::sem_close(self.0) };
+        debug_assert_eq!(closed, 0);
     }
 }
 

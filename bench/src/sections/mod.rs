@@ -16,6 +16,7 @@ mod sem_order;
 mod sem_pair;
 mod sem_return;
 mod sem_run;
+mod sem_set_up;
 mod set_up;
 mod size;
 mod sleeping;
@@ -87,6 +88,7 @@ pub enum Name {
     SemIdle,
     SemRun,
     SemOrder,
+    SemSetUp,
 }
 
 impl Name {
@@ -113,6 +115,7 @@ impl Name {
             Name::SemIdle => sem_idle::measure,
             Name::SemRun => sem_run::measure,
             Name::SemOrder => sem_order::measure,
+            Name::SemSetUp => sem_set_up::measure,
         };
         let (about, tables, goals) = measure(context)?;
         Ok(Section { name: self.to_string(), about: about.to_owned(), tables, goals })

@@ -32,9 +32,10 @@ pub fn measure(context: &Context<'_>) -> Outcome {
 }
 
 /// The clock at the begin and after every step.
-type Marks = [u64; STEPS + 1];
+pub type Marks = [u64; STEPS + 1];
 
-fn averaged(lives: u64, life: impl Fn() -> Result<Marks>) -> Result<Vec<f64>> {
+/// Microseconds: of all steps together, and of each.
+pub fn averaged(lives: u64, life: impl Fn() -> Result<Marks>) -> Result<Vec<f64>> {
     let mut steps = [0u64; STEPS];
     for _ in 0..lives {
         let marks = life()?;
