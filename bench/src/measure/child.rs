@@ -8,7 +8,7 @@ use crate::measure::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process, set_parent_process_death_signal, waitpid,
+    Pid, Signal, WaitOptions, getpid, getppid, kill_process, set_parent_process_death_signal, waitpid,
 };
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::{Serialize, de::DeserializeOwned};
@@ -56,14 +56,6 @@ impl<T: Serialize + DeserializeOwned> Child<T> {
     pub fn join(self) -> Result<T> {
         poll(&mut [PollFd::new(&self.answer, PollFlags::IN)], None).map_err(|_| "ended before it was done")?;
         self.collect()
-    }
-
-    /// Waits for the end of a child that gives no answer, at most [`LIMIT`].
-    pub fn end(mut self) -> Result<WaitStatus> {
-        answered(&[Some(&self)], Instant::now() + LIMIT)?;
-        let ended = waitpid(Some(self.pid), WaitOptions::empty())?;
-        self.reaped = true;
-        Ok(ended.ok_or("a child process was waited for and did not end")?.1)
     }
 
     /// Why a child did not come to its next step, if it says so; else `otherwise`.
