@@ -58,17 +58,23 @@ fn large(context: &Context<'_>) -> Table {
     let size = if context.quick { 256 } else { 2048 };
     let bytes = size * MIB;
     let contestants = vec![
-        Contestant::new("chappe", || room(bytes).and_then(|()| deaths::<OurPermit>(context, kills, &in_memory(bytes)))),
-        Contestant::new("System V", || room(bytes).and_then(|()| deaths::<SystemV>(context, kills, &in_memory(bytes)))),
-        Contestant::new("robust mutex", || {
-            room(bytes).and_then(|()| deaths::<RobustMutex>(context, kills, &in_memory(bytes)))
+        Contestant::new("chappe", || {
+            room(bytes).and_then(|()| deaths::<OurPermit>(context, kills, &in_memory(bytes).rested()))
         }),
-        Contestant::new("flock", || room(bytes).and_then(|()| deaths::<Flock>(context, kills, &in_memory(bytes)))),
+        Contestant::new("System V", || {
+            room(bytes).and_then(|()| deaths::<SystemV>(context, kills, &in_memory(bytes).rested()))
+        }),
+        Contestant::new("robust mutex", || {
+            room(bytes).and_then(|()| deaths::<RobustMutex>(context, kills, &in_memory(bytes).rested()))
+        }),
+        Contestant::new("flock", || {
+            room(bytes).and_then(|()| deaths::<Flock>(context, kills, &in_memory(bytes).rested()))
+        }),
         Contestant::new("fcntl lock", || {
-            room(bytes).and_then(|()| deaths::<FcntlLock>(context, kills, &in_memory(bytes)))
+            room(bytes).and_then(|()| deaths::<FcntlLock>(context, kills, &in_memory(bytes).rested()))
         }),
     ];
-    pooled(rounds, format!("a holder of {size} MiB, {} kills", rounds as u32 * kills), contestants)
+    pooled(rounds, format!("a holder of {size} MiB after 20 ms of rest, {} kills", rounds as u32 * kills), contestants)
 }
 
 fn command(context: &Context<'_>) -> Table {
