@@ -1,5 +1,5 @@
-//! Prioritised message queues between processes on Linux, in shared memory: no broker, no background thread, and the
-//! others go on when a process is killed.
+//! Prioritised message queues, and semaphores whose permits come back, between processes on Linux, in shared memory: no broker, and
+//! the others go on when a process is killed.
 //!
 //! A [`Queue`] has a name. Every process that opens the name gets a handle that both sends and receives, from any number
 //! of threads. A message is a run of bytes with a priority from 0 to [`PRIORITY_MAX`]; the highest is received first, and
@@ -228,9 +228,37 @@
 //!
 //! Every step, and what a death after it leaves, is in `docs/recovery.md`.
 //!
+//! # Semaphores
+//!
+//! A [`Semaphore`] has a number of permits. [`acquire`](Semaphore::acquire) takes one, and dropping the [`Permit`] gives it back; so
+//! does the end of the process, however it ends. First come, first served, in the same four forms as above, for one permit or for
+//! many at once ([`acquire_many`](Semaphore::acquire_many)), and as a future ([`acquire_async`](Semaphore::acquire_async)).
+//!
+//! ```
+//! use chappe::{AcquireError, Semaphore};
+//! # let dir = tempfile::tempdir()?;
+//! let mut options = Semaphore::options();
+//! let pool = options.dir(dir.path()).permits(3).label("resize images").create("/pool")?;
+//! let permit = pool.acquire()?;
+//! let two = pool.try_acquire_many(2)?;
+//! assert_eq!(pool.try_acquire().unwrap_err(), AcquireError::NoPermits);
+//! for holder in pool.stat()?.holders {
+//!     println!("{} (pid {}) holds {}: {}", holder.process.command, holder.process.pid, holder.permits, holder.label);
+//! }
+//! drop(permit);
+//! assert_eq!(pool.available(), 1);
+//! # drop(two);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Semaphores without a name ([`Semaphore::unnamed`]) are for fork children and for whoever gets the descriptor. Signals, which nobody
+//! holds, are [`post`](Semaphore::post) and [`wait`](Semaphore::wait). The C library's own semaphores are in [`posix`].
+//! [`Permit::exec`] runs a command that holds the permit; from a shell, that is `chappe sem run`. What a process left undone when it
+//! died is not undone: `docs/semaphore-or-mutex.md` says what a semaphore is for.
+//!
 //! # Names and directories
 //!
-//! `/orders` and `orders` are the same name; [`Name`] has the rule. A queue is one file in `/dev/shm`, or in the directory
+//! `/orders` and `orders` are the same name; [`Name`] has the rule. A queue or a semaphore is one file in `/dev/shm`, or in the directory
 //! that the environment variable `CHAPPE_DIR` names, or in that of [`QueueOptions::dir`]. On a disk its content outlives a reboot
 //! that wrote it out; nothing is promised about a power cut. [`list()`] shows what there is.
 //!
