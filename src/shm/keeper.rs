@@ -4,17 +4,17 @@
 use super::layout::{ATTACH_ENTRIES, Place};
 use crate::raw::owner::Entry;
 use crate::region::Region;
-use crate::sys::{futex, keeper, process, thread};
+use crate::sys::keeper::{self, Order};
+use crate::sys::{process, thread};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
 /// See the module. Dropping it ends the thread and leaves the word 0; in a fork child, which has no such thread, nothing is done.
 pub(crate) struct Keeper {
     generation: u32,
-    leave: Arc<AtomicU32>,
+    order: Arc<Order>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -24,15 +24,19 @@ impl Keeper {
         // A mapping of its own: it lasts as long as the thread.
         let region = Region::new(fd, len)?;
         let entries = region.area::<Entry>(table.offset, ATTACH_ENTRIES);
-        let leave = Arc::new(AtomicU32::new(0));
-        let told = Arc::clone(&leave);
+        let order = Arc::new(Order::new());
+        let told = Arc::clone(&order);
+        if process::has_one_thread() {
+            // Now, while it is cheap; else the keeper does it, and takes its time.
+            keeper::register_for_barriers()?;
+        }
         let thread = thread::spawn_quiet("chappe-keeper", move || {
             if let Some(entry) = region.slice(&entries).get(index as usize) {
                 // Without membarrier, say: then there is no mark, and a death is noticed when descriptors are closed.
                 let _ = keeper::keep(&entry.keeper, &told);
             }
         })?;
-        Ok(Keeper { generation: process::generation(), leave, thread: Some(thread) })
+        Ok(Keeper { generation: process::generation(), order, thread: Some(thread) })
     }
 }
 
@@ -43,9 +47,9 @@ impl Drop for Keeper {
             std::mem::forget(thread);
             return;
         }
-        self.leave.store(1, Ordering::Release);
-        futex::wake(&self.leave, 1);
-        // It cannot panic, and there is nothing to be done about it here.
-        let _ = thread.join();
+        if self.order.leave() {
+            // It cannot panic, and there is nothing to be done about it here.
+            let _ = thread.join();
+        }
     }
 }

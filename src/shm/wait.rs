@@ -164,13 +164,15 @@ pub(crate) fn sleep_for<T, E: From<Fault>>(
             awaited.blocked();
             counted = true;
         }
+        // Before the sleep, not after it: who is woken has something better to do.
+        awaited.pinned(spin.look_at_cpus());
         match awaited.sleep(event, announced, left) {
             // Signals and wakes in vain can cut every sleep short; the dead are looked after all the same.
             Slept::Awake | Slept::TimedOut if looked.elapsed() >= bound => {
                 awaited.recover()?;
                 looked = Instant::now();
             }
-            Slept::Awake => awaited.pinned(spin.look_at_cpus()),
+            Slept::Awake => {}
             Slept::TimedOut => awaited.over()?,
             Slept::Refused(errno) => return Err(Fault::System(errno).into()),
         }

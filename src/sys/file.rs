@@ -194,8 +194,8 @@ pub(crate) fn watch(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(watch)
 }
 
-/// Waits until a watched file has news, and takes them; `None`: for ever.
-pub(crate) fn await_news(watch: Option<BorrowedFd<'_>>, timeout: Option<Duration>) {
+/// Waits until a watched file has news, and takes them; without a timeout, for ever. Returns whether there were any.
+pub(crate) fn await_news(watch: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> bool {
     let timeout = timeout.map(|time| rustix::event::Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(time.subsec_nanos()),
@@ -203,13 +203,15 @@ pub(crate) fn await_news(watch: Option<BorrowedFd<'_>>, timeout: Option<Duration
     let Some(watch) = watch else {
         // Nothing to be told by: just time.
         let _ = rustix::event::poll(&mut [], timeout.as_ref());
-        return;
+        return false;
     };
     let mut polled = [PollFd::from_borrowed_fd(watch, PollFlags::IN)];
     // A signal cannot come, and an error is as good as news: the caller looks.
-    let _ = rustix::event::poll(&mut polled, timeout.as_ref());
+    let ready = rustix::event::poll(&mut polled, timeout.as_ref());
     let mut buffer = [0u8; 4096];
-    while rustix::io::read(watch, &mut buffer).is_ok_and(|count| count == buffer.len()) {}
+    // Until it would block: what comes while this reads is news, too.
+    while rustix::io::read(watch, &mut buffer).is_ok_and(|count| count > 0) {}
+    ready != Ok(0)
 }
 
 /// Removes a name.

@@ -29,11 +29,37 @@ pub(crate) fn is_marked(word: u32) -> bool {
     word & OWNER_DIED != 0
 }
 
-/// Keeps `word` from now until `leave` is not 0. If this thread ends before, the kernel marks the word and wakes one who sleeps on
-/// it. To be run on a thread of its own, which holds no robust mutex.
-pub(crate) fn keep(word: &AtomicU32, leave: &AtomicU32) -> io::Result<()> {
+/// Nobody has told the keeper to leave, and it has not touched the word.
+const STARTING: u32 = 0;
+/// The keeper has, or is about to.
+const KEEPING: u32 = 1;
+/// It shall leave.
+const LEAVE: u32 = 2;
+
+/// What a keeper is told, and how far it is.
+pub(crate) struct Order(AtomicU32);
+
+impl Order {
+    pub(crate) fn new() -> Order {
+        Order(AtomicU32::new(STARTING))
+    }
+
+    /// Tells the keeper to leave. Returns whether it may have touched the word: if not, it never will.
+    pub(crate) fn leave(&self) -> bool {
+        let before = self.0.swap(LEAVE, Ordering::AcqRel);
+        futex::wake(&self.0, 1);
+        before == KEEPING
+    }
+}
+
+/// Keeps `word` from now until it is ordered to leave. If this thread ends before, the kernel marks the word and wakes one who
+/// sleeps on it. To be run on a thread of its own, which holds no robust mutex.
+pub(crate) fn keep(word: &AtomicU32, order: &Order) -> io::Result<()> {
     // Before the word says anything: a recoverer that sees the mark passes a barrier, which must reach this process.
     register_for_barriers()?;
+    if order.0.compare_exchange(STARTING, KEEPING, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        return Ok(());
+    }
     let before = current_head()?;
     // SAFETY: gettid has no arguments and cannot fail.
     let tid = unsafe { libc::syscall(libc::SYS_gettid) } as u32;
@@ -44,8 +70,8 @@ pub(crate) fn keep(word: &AtomicU32, leave: &AtomicU32) -> io::Result<()> {
     word.store(tid | WAITERS, Ordering::SeqCst);
     // Whoever watches the word already watches for 0.
     futex::wake(word, u32::MAX);
-    while leave.load(Ordering::Acquire) == 0 {
-        futex::wait(leave, 0, Duration::from_secs(1 << 30));
+    while order.0.load(Ordering::Acquire) == KEEPING {
+        futex::wait(&order.0, KEEPING, Duration::from_secs(1 << 30));
     }
     word.store(0, Ordering::SeqCst);
     set_head(before)
@@ -69,7 +95,9 @@ fn set_head(head: *const Head) -> io::Result<()> {
 const MEMBARRIER_GLOBAL_EXPEDITED: libc::c_int = 1 << 1;
 const MEMBARRIER_REGISTER_GLOBAL_EXPEDITED: libc::c_int = 1 << 2;
 
-fn register_for_barriers() -> io::Result<()> {
+/// Lets [`barrier`] reach this process. It takes some microseconds while the process has one thread, and ten milliseconds when it
+/// has more; once only, and children inherit it.
+pub(crate) fn register_for_barriers() -> io::Result<()> {
     membarrier(MEMBARRIER_REGISTER_GLOBAL_EXPEDITED)
 }
 

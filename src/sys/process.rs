@@ -203,6 +203,11 @@ fn command() -> [u8; 16] {
     name
 }
 
+/// Whether this process has no thread but the calling one, as far as can be seen.
+pub(crate) fn has_one_thread() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
+}
+
 /// The CPU that this thread is confined to; `None` if it may use several.
 pub(crate) fn only_cpu() -> Option<u32> {
     let set = rustix::thread::sched_getaffinity(None).ok().filter(|set| set.count() == 1)?;

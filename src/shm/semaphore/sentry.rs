@@ -18,8 +18,9 @@ use std::time::Duration;
 /// How often the sentry looks while it cannot be told, or while futures wait, whose wake may have died with its sender.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// The kernel tells of a closed description before it gives its byte locks back, so the sentry looks again a little later.
-const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_micros(200), Duration::from_millis(5)];
+/// The kernel tells of a closed description before it gives its byte locks back, so the sentry looks at once and, if there are no
+/// other news, again after each of these.
+const PAUSES: [Duration; 2] = [Duration::from_micros(200), Duration::from_millis(5)];
 
 /// Whether there is one: the fork generation that started it + 1; 0 if none did.
 pub(super) struct Sentry {
@@ -105,31 +106,32 @@ impl Core {
         }
     }
 
-    /// What the sentry does when it is told of something.
+    /// What the sentry does when it is told of something, or at the end of a pause.
     fn look_around(&self) {
-        // A process that has forked has no sentry in the child, so this is the process that attached.
+        // Nobody: the handle has left, or is about to become a command.
         let Some(me) = self.base.member.owner() else { return };
         self.wake_futures();
-        for pause in PAUSES {
-            std::thread::sleep(pause);
-            if self.base.member.anyone_dead(&self.shared(), me).unwrap_or(true) {
-                // A stopped lock holder, or damage: whoever waits finds out by itself.
-                let _ = self.recover(me, Wait::No);
-                return self.wake_futures();
-            }
+        if self.base.member.anyone_dead(&self.shared(), me).unwrap_or(true) {
+            // A stopped lock holder, or damage: whoever waits finds out by itself.
+            let _ = self.recover(me, Wait::No);
+            self.wake_futures();
         }
     }
 }
 
 fn keep_watch(core: &Weak<Core>, watch: Option<OwnedFd>) {
+    // How many of the pauses have passed since the last news.
+    let mut paused = PAUSES.len();
     loop {
         let waiting = match core.upgrade() {
             Some(core) if core.sentry.dismissed.load(Ordering::Acquire) => return,
             Some(core) => core.sentry.futures.any(),
             None => return,
         };
-        let timeout = (watch.is_none() || waiting).then_some(LOOK_EVERY);
-        file::await_news(watch.as_ref().map(OwnedFd::as_fd), timeout);
+        let pause = PAUSES.get(paused).copied();
+        let timeout = pause.or((watch.is_none() || waiting).then_some(LOOK_EVERY));
+        let news = file::await_news(watch.as_ref().map(OwnedFd::as_fd), timeout);
+        paused = if news { 0 } else { (paused + 1).min(PAUSES.len()) };
         if let Some(core) = core.upgrade() {
             core.look_around();
         }
