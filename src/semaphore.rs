@@ -741,8 +741,8 @@ impl<'a> Permit<'a> {
     /// killed, and no wrapper stays behind that could be killed alone. `children` says whether processes that the command leaves
     /// behind hold it too.
     ///
-    /// To be called while no other thread forks or uses this semaphore. With [`Children::LetGo`], the process may have no other
-    /// handle on the semaphore and no other permit of it; on kernels before 5.11 it must have no other thread either.
+    /// To be called while no other thread forks or uses this semaphore, and not from a waker. With [`Children::LetGo`], the process may
+    /// have no other handle on the semaphore (one that it inherited by fork counts, too) and no other permit of it; on kernels before 5.11 it must have no other thread either.
     ///
     /// # Errors
     /// It comes back only if it failed. The permit was given back. `EBUSY`: there are other handles or permits. After another

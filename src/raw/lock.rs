@@ -15,14 +15,32 @@ use std::time::Duration;
 
 const SLEEPERS: u32 = 1 << 31;
 const OWNER: u32 = (1 << 12) - 1;
-/// Changed by whoever inherits the lock with a dead one's index: so that who saw the dead one there cannot steal it any more.
-const INHERITED: u32 = 1 << 12;
+const TAG_SHIFT: u32 = 12;
+const TAG: u32 = (1 << 19) - 1;
+
+/// How a participant signs the lock: its index, and the incarnation of its entry (the low 19 bits), so that one who comes after it
+/// under the same index signs otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Signature(u32);
+
+impl Signature {
+    pub(crate) fn new(owner: Owner, incarnation: u32) -> Signature {
+        Signature(owner.bits() | (incarnation & TAG) << TAG_SHIFT)
+    }
+}
 
 /// A holder, as it was seen.
 #[derive(Clone, Copy)]
 pub(crate) struct Seen {
     pub owner: Owner,
     word: u32,
+}
+
+impl Seen {
+    /// Whether this incarnation has signed.
+    pub(crate) fn is_of(self, incarnation: u32) -> bool {
+        self.word >> TAG_SHIFT & TAG == incarnation & TAG
+    }
 }
 
 /// See the module.
@@ -40,15 +58,15 @@ impl Lock {
 
     /// Takes the lock if it is free and nobody sleeps on it.
     #[inline(always)]
-    pub(crate) fn try_acquire(&self, me: Owner) -> bool {
+    pub(crate) fn try_acquire(&self, me: Signature) -> bool {
         // Partner: the swap in `release`: what the last holder did is visible.
-        self.0.compare_exchange(0, me.bits(), Ordering::Acquire, Ordering::Relaxed).is_ok()
+        self.0.compare_exchange(0, me.0, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// As [`try_acquire`](Lock::try_acquire), for one that has slept: others may sleep still, so the bit is set.
-    pub(crate) fn try_acquire_contended(&self, me: Owner) -> bool {
+    pub(crate) fn try_acquire_contended(&self, me: Signature) -> bool {
         let seen = self.0.load(Ordering::Relaxed);
-        let take = || self.0.compare_exchange(seen, me.bits() | SLEEPERS, Ordering::Acquire, Ordering::Relaxed);
+        let take = || self.0.compare_exchange(seen, me.0 | SLEEPERS, Ordering::Acquire, Ordering::Relaxed);
         seen & OWNER == 0 && take().is_ok()
     }
 
@@ -58,15 +76,10 @@ impl Lock {
         Owner::from_bits(word & OWNER).map(|owner| Seen { owner, word })
     }
 
-    /// Takes the lock from `dead`, of whom the caller has found out after it had seen it there that it is dead. False if the lock
-    /// does not name it any more, or was inherited since.
-    pub(crate) fn steal(&self, dead: Seen, me: Owner) -> bool {
-        self.replace(dead, me.bits() | SLEEPERS)
-    }
-
-    /// Takes the lock that names one's own index, left by the one who had it before.
-    pub(crate) fn inherit(&self, left: Seen) -> bool {
-        self.replace(left, left.word & !SLEEPERS ^ INHERITED | SLEEPERS)
+    /// Takes the lock from `dead`, of whom the caller has found out after it had seen it there that it is dead (or, where `dead` has
+    /// one's own index, by having its byte). False if the lock is not as it was seen any more.
+    pub(crate) fn steal(&self, dead: Seen, me: Signature) -> bool {
+        self.replace(dead, me.0 | SLEEPERS)
     }
 
     fn replace(&self, seen: Seen, by: u32) -> bool {

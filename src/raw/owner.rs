@@ -25,6 +25,11 @@ impl Stage {
         self.0 & STATE != FREE
     }
 
+    /// Which occupation of the entry it is.
+    pub(crate) fn incarnation(self) -> u32 {
+        self.0 / INCARNATION
+    }
+
     /// Whether it was put in order on the kernel's word, and its byte is still to come.
     pub(crate) fn is_ending(self) -> bool {
         self.0 & STATE == ENDING

@@ -2,7 +2,7 @@
 //! on real queues and real processes.
 
 use super::event::Event;
-use super::lock::Lock;
+use super::lock::{Lock, Signature};
 use super::owner::Entry;
 use super::word::Owner;
 use crate::sync::futex::Slept;
@@ -54,50 +54,59 @@ fn a_signal_between_announcing_and_sleeping_is_not_lost() {
 /// A lock that was handed to one that had slept still says that others may sleep: else they wait out their bound.
 #[test]
 fn a_lock_taken_after_a_sleep_keeps_the_sleepers_bit() {
-    let (lock, a, b) = (Lock::new(), Owner::of_index(0), Owner::of_index(1));
+    let (lock, a, b) = (Lock::new(), signature(0, 1), signature(1, 1));
     assert!(lock.try_acquire(a));
     assert!(!lock.try_acquire(b) && !lock.try_acquire_contended(b));
     lock.release();
     assert!(lock.try_acquire_contended(b));
     // A sleeper that comes now finds the bit set already, and sleeps on exactly this word.
-    lock.sleep(b, Duration::from_millis(1));
-    assert_eq!(holder(&lock), Some(b));
+    lock.sleep(Owner::of_index(1), Duration::from_millis(1));
+    assert_eq!(holder(&lock), Some(1));
     lock.release();
     assert_eq!(holder(&lock), None);
 }
 
-fn holder(lock: &Lock) -> Option<Owner> {
-    lock.holder().map(|seen| seen.owner)
+fn holder(lock: &Lock) -> Option<u32> {
+    lock.holder().map(|seen| seen.owner.index())
+}
+
+fn signature(index: u32, incarnation: u32) -> Signature {
+    Signature::new(Owner::of_index(index), incarnation)
 }
 
 /// Only the owner that was seen in the lock can lose it to a thief.
 #[test]
 fn a_lock_is_stolen_only_from_whom_it_names() {
-    let (lock, dead, live, me) = (Lock::new(), Owner::of_index(0), Owner::of_index(1), Owner::of_index(2));
+    let (lock, dead, live, me) = (Lock::new(), signature(0, 1), signature(1, 1), signature(2, 1));
     assert!(lock.try_acquire(dead));
     let seen = lock.holder().unwrap();
     lock.release();
     assert!(lock.try_acquire(live));
     assert!(!lock.steal(seen, me));
-    assert_eq!(holder(&lock), Some(live));
+    assert_eq!(holder(&lock), Some(1));
     assert!(lock.steal(lock.holder().unwrap(), me));
-    assert_eq!(holder(&lock), Some(me));
+    assert_eq!(holder(&lock), Some(2));
 }
 
-/// Whoever inherits the lock with a dead one's index is not robbed by a thief that saw the dead one there: of the two, one has it.
+/// Whoever comes after a dead one under its index is not robbed by a thief that saw the dead one in the lock: neither when it
+/// inherits the lock, nor later, when it has taken it in the ordinary way.
 #[test]
-fn a_lock_that_was_inherited_is_not_stolen_from_the_heir() {
-    let (lock, index, thief) = (Lock::new(), Owner::of_index(0), Owner::of_index(1));
-    assert!(lock.try_acquire(index));
+fn a_lock_is_not_stolen_from_the_heir_of_an_index() {
+    let (lock, dead, heir, thief) = (Lock::new(), signature(0, 7), signature(0, 8), signature(1, 1));
+    assert!(lock.try_acquire(dead));
     let seen = lock.holder().unwrap();
-    assert!(lock.inherit(seen));
+    assert!(seen.is_of(7) && !seen.is_of(8));
+    assert!(lock.steal(seen, heir));
     assert!(!lock.steal(seen, thief));
-    assert_eq!(holder(&lock), Some(index));
-    // And the other way round.
+    lock.release();
+    assert!(lock.try_acquire(heir));
+    assert!(!lock.steal(seen, thief));
+    assert_eq!(holder(&lock), Some(0));
+    // And the other way round: what the thief has, the heir does not inherit.
     let seen = lock.holder().unwrap();
     assert!(lock.steal(seen, thief));
-    assert!(!lock.inherit(seen));
-    assert_eq!(holder(&lock), Some(thief));
+    assert!(!lock.steal(seen, heir));
+    assert_eq!(holder(&lock), Some(1));
 }
 
 /// *Ending* is not written over an entry that has been occupied since its mark was seen.

@@ -62,6 +62,7 @@ impl Base {
         if !bytelock::try_take(self.member.fd(), CREATOR_BYTE)? {
             return Ok(false);
         }
+        self.member.check_file()?;
         let removed = self.remove_name();
         self.end(object, Life::Unlinked);
         bytelock::release(self.member.fd(), CREATOR_BYTE)?;
@@ -82,7 +83,8 @@ impl Base {
 
     /// The handle goes: an ephemeral object goes with its creator.
     pub(crate) fn leave(&self, object: &impl Object) {
-        if self.is_creator() {
+        // One that has resigned has no descriptor of the file any more.
+        if self.is_creator() && !self.member.has_resigned() {
             let _roster = process::roster();
             // It may be gone by now; whoever looks after orphans tries again.
             self.remove_name();

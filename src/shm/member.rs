@@ -6,13 +6,13 @@
 use super::fault::Fault;
 use crate::deadline::Wait;
 use crate::raw::Corrupt;
-use crate::raw::lock::{Lock, Seen};
+use crate::raw::lock::{Lock, Seen, Signature};
 use crate::raw::owner::{Description, Entry, Stage};
 use crate::raw::word::Owner;
 use crate::stat::Participant;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, pause};
 use crate::sys::file::{self, Facts, File};
-use crate::sys::{bytelock, keeper, process};
+use crate::sys::{bytelock, held, keeper, process};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::AtomicBool;
@@ -62,6 +62,8 @@ pub(crate) struct Member {
     facts: Facts,
     /// Bits 32..63: the fork generation it attached in; bits 0..31: its attach index.
     identity: AtomicU64,
+    /// The incarnation of its entry.
+    incarnation: AtomicU32,
     /// It takes part no more, and never again.
     resigned: AtomicBool,
     /// An operation failed with words that name this index left behind: the entry stays in use, for a recoverer.
@@ -91,6 +93,7 @@ impl Member {
             fd,
             facts,
             identity: AtomicU64::new(NOBODY),
+            incarnation: AtomicU32::new(0),
             resigned: AtomicBool::new(false),
             untidy: AtomicBool::new(false),
         }
@@ -131,19 +134,27 @@ impl Member {
             return Err(Fault::System(libc::EBADF));
         }
         // The fork handler could not open the file again if this is something else.
-        if !file::facts(self.fd()).is_ok_and(|facts| facts.same_file(self.facts)) {
-            return Err(Fault::System(libc::EBADF));
-        }
+        self.check_file()?;
         self.attach(object)
     }
 
     /// Takes a place in the attach table; cleans up after the one that died there, if one did.
     pub(crate) fn attach<O: Object>(&self, object: &O) -> Result<Owner, Fault> {
         let index = self.take_any_byte()?;
+        let attached = self.attach_as(object, index);
+        if attached.is_err() {
+            // Its entry stays in use: the next one that has the byte, or a recoverer, puts it in order.
+            let _ = bytelock::release(self.fd(), index);
+        }
+        attached
+    }
+
+    fn attach_as<O: Object>(&self, object: &O, index: u32) -> Result<Owner, Fault> {
         object.reserve_entry(self.fd(), index)?;
         object.attach_high().fetch_max(index + 1, Ordering::SeqCst);
         let entry = object.entries().get(index as usize).ok_or(Fault::Full)?;
         let inherited = entry.occupy();
+        self.incarnation.store(entry.stage().incarnation(), Ordering::Relaxed);
         describe(entry);
         let me = Owner::of_index(index);
         if inherited || object.lock().holder().is_some_and(|holder| holder.owner == me) {
@@ -172,7 +183,7 @@ impl Member {
     /// Takes the lock.
     #[inline]
     pub(crate) fn lock<'a, O: Object>(&self, object: &'a O, me: Owner, wait: Wait) -> Result<Held<'a, O>, Fault> {
-        if object.lock().try_acquire(me) {
+        if object.lock().try_acquire(self.signature(me)) {
             return Ok(Held { object, repaired: false });
         }
         self.lock_slowly(object, me, wait, false)
@@ -188,9 +199,9 @@ impl Member {
         wait: Wait,
         inherit: bool,
     ) -> Result<Held<'a, O>, Fault> {
-        let lock = object.lock();
+        let (lock, signature) = (object.lock(), self.signature(me));
         for _ in 0..SPINS {
-            if lock.try_acquire(me) {
+            if lock.try_acquire(signature) {
                 return Ok(Held { object, repaired: false });
             }
             pause();
@@ -199,10 +210,10 @@ impl Member {
         let mut sleep = SLEEP_FIRST;
         loop {
             match lock.holder() {
-                None if lock.try_acquire_contended(me) => return Ok(Held { object, repaired: false }),
+                None if lock.try_acquire_contended(signature) => return Ok(Held { object, repaired: false }),
                 None => continue,
                 Some(left) if left.owner == me && inherit => {
-                    if !lock.inherit(left) {
+                    if !lock.steal(left, signature) {
                         continue;
                     }
                     let held = Held { object, repaired: true };
@@ -217,7 +228,7 @@ impl Member {
                 }
                 Some(sibling) => lock.sleep(sibling.owner, sleep),
             }
-            if lock.try_acquire_contended(me) {
+            if lock.try_acquire_contended(signature) {
                 return Ok(Held { object, repaired: false });
             }
             if until.is_some_and(|until| Instant::now() >= until) {
@@ -232,8 +243,13 @@ impl Member {
         let roster = process::roster();
         let index = holder.owner.index();
         let Some(entry) = object.entries().get(index as usize) else { return Err(Fault::Corrupt) };
-        let Some(right) = self.right_over(entry, entry.stage(), index)? else { return Ok(None) };
-        let held = object.lock().steal(holder, me).then(|| Held { object, repaired: true });
+        let seen = entry.stage();
+        let Some(right) = self.right_over(entry, seen, index)? else { return Ok(None) };
+        if right == Right::Mark && !holder.is_of(seen.incarnation()) {
+            // The mark is that of one who came after the holder under its index; the holder's own is gone.
+            return Ok(None);
+        }
+        let held = object.lock().steal(holder, self.signature(me)).then(|| Held { object, repaired: true });
         let repaired = match &held {
             Some(_) => object.rebuild().map_err(Fault::from).and_then(|()| self.recover_others(object, me).map(|_| ())),
             None => Ok(()),
@@ -243,15 +259,29 @@ impl Member {
         repaired.map(|()| held)
     }
 
+    /// How this participant signs the lock.
+    #[inline(always)]
+    fn signature(&self, me: Owner) -> Signature {
+        Signature::new(me, self.incarnation.load(Ordering::Relaxed))
+    }
+
     /// The right to act for an index other than one's own, if its participant is dead, or is ending and will never store
     /// again. The roster is held; the caller then holds the object's lock, or takes it from that participant.
     fn right_over(&self, entry: &Entry, seen: Stage, index: u32) -> Result<Option<Right>, Fault> {
         if bytelock::try_take(self.fd(), index)? {
+            self.check_file()?;
             return Ok(Some(Right::Byte));
         }
         // The kernel marks the word when the keeper ends, which it does by a SIGKILL of the whole process (or its like): every
         // thread has it pending by then. After the barrier each has come to a point at which it takes effect.
         Ok((entry.is_marked(seen) && keeper::barrier().is_ok()).then_some(Right::Mark))
+    }
+
+    /// Refuses a descriptor that leads to another file, on which all bytes are free: somebody closed it under us, and its number is
+    /// used again.
+    pub(crate) fn check_file(&self) -> Result<(), Fault> {
+        let same = file::facts(self.fd()).is_ok_and(|facts| facts.same_file(self.facts));
+        if same { Ok(()) } else { Err(Fault::System(libc::EBADF)) }
     }
 
     fn give_right_back(&self, right: Right, index: u32) -> Result<(), Fault> {
@@ -352,6 +382,10 @@ impl Member {
         }
     }
 
+    pub(crate) fn has_resigned(&self) -> bool {
+        self.resigned.load(Ordering::Acquire)
+    }
+
     /// See [`resign`](Member::resign).
     pub(crate) fn give_byte_back(&self, me: Owner) -> Result<(), Fault> {
         Ok(bytelock::release(self.fd(), me.index())?)
@@ -373,6 +407,10 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
+        if held::is_held(self.fd()) {
+            // The descriptor stays open: its locks go by themselves.
+            let _ = bytelock::release_all(self.fd());
+        }
         process::dismiss(self.fd().as_raw_fd());
     }
 }

@@ -194,12 +194,14 @@ fn prepare<C: Core>(
 ) -> Result<C, OpenError> {
     let geometry = C::geometry(wanted).map_err(out_of_range)?;
     let (name, created) = (named.map(|(name, _)| name.clone()), process::unix_nanos());
-    let identity = Identity { geometry, name, ephemeral: setup.ephemeral, strict: setup.strict, created };
+    // What has no name goes with the last who has it, anyway.
+    let ephemeral = setup.ephemeral && named.is_some();
+    let identity = Identity { geometry, name, ephemeral, strict: setup.strict, created };
     write_fixed(&fd, &identity).map_err(|source| failed("reserve memory for", path, source))?;
     let mut core = map::<C>(named.map(|(_, path)| path), path, fd, &identity)?;
     let fault = |fault| translate(fault, &path.display().to_string(), path);
     core.initialise(wanted).and_then(|()| core.attach()).map_err(fault)?;
-    if setup.ephemeral && named.is_some() {
+    if ephemeral {
         core.base_mut().become_creator().map_err(fault)?;
     }
     Ok(core)

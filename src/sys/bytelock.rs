@@ -38,6 +38,18 @@ pub(crate) fn is_free(fd: BorrowedFd<'_>, index: u32) -> io::Result<bool> {
     Ok(i32::from(lock.l_type) == libc::F_UNLCK)
 }
 
+/// Gives back every byte that this description has.
+pub(crate) fn release_all(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let mut all = range(0, libc::F_UNLCK);
+    all.l_len = 0;
+    set_range(fd, libc::F_OFD_SETLK, &all)
+}
+
+/// The reverse of [`take_for_process`].
+pub(crate) fn release_for_process(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    set(fd, libc::F_SETLK, index, libc::F_UNLCK)
+}
+
 /// Takes byte `index` for this *process*, whatever descriptors it closes later, as long as none of them leads to this file: a
 /// record lock as POSIX has it, which survives exec, is not inherited by children, and excludes byte locks as those do it.
 /// The byte must be one's own, and [shared](share) first, so that the two do not exclude each other.
@@ -61,10 +73,13 @@ fn range(index: u32, kind: libc::c_int) -> libc::flock {
 }
 
 fn set(fd: BorrowedFd<'_>, command: libc::c_int, index: u32, kind: libc::c_int) -> io::Result<()> {
-    let lock = range(index, kind);
+    set_range(fd, command, &range(index, kind))
+}
+
+fn set_range(fd: BorrowedFd<'_>, command: libc::c_int, lock: &libc::flock) -> io::Result<()> {
     loop {
         // SAFETY: the descriptor is open, and `lock` is a valid flock that outlives the call.
-        let result = unsafe { libc::fcntl(fd.as_raw_fd(), command, &raw const lock) };
+        let result = unsafe { libc::fcntl(fd.as_raw_fd(), command, std::ptr::from_ref(lock)) };
         if result == 0 {
             return Ok(());
         }

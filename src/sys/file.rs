@@ -58,6 +58,8 @@ impl Drop for File {
         if held::is_held(self.as_fd()) {
             // Also across a further exec. It was open already, and so can be left so.
             let _ = keep_across_exec(self.as_fd());
+            // SAFETY: it is taken here only, and not used afterwards.
+            held::keep(unsafe { ManuallyDrop::take(&mut self.0) });
         } else {
             // SAFETY: it is dropped here only, and not used afterwards.
             unsafe { ManuallyDrop::drop(&mut self.0) };
@@ -68,19 +70,31 @@ impl Drop for File {
 /// Opens an existing file for reading and writing. A symbolic link is refused (ELOOP), and a FIFO does not block.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    Ok(File::new(fs::open(path, flags, Mode::empty())?))
+    open_with(path, flags)
+}
+
+/// Opens a file, or takes a descriptor of it that was left open.
+fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
+    let kept = held::kept(|| fs::lstat(path).ok().map(|stat| to_facts(&stat)), flags & OFlags::ACCMODE);
+    match kept {
+        Some(fd) => Ok(File::new(fd)),
+        None => Ok(File::new(fs::open(path, flags, Mode::empty())?)),
+    }
 }
 
 /// As [`open`], for reading only.
 pub(crate) fn open_to_look(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    Ok(File::new(fs::open(path, flags, Mode::empty())?))
+    open_with(path, flags)
 }
 
 /// Opens the file behind a descriptor anew: another open file description, which holds none of the locks of the first.
 pub(crate) fn reopen(fd: BorrowedFd<'_>) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    Ok(File::new(fs::open(own_path(fd)?.as_c_str(), flags, Mode::empty())?))
+    match held::kept(|| facts(fd).ok(), OFlags::RDWR) {
+        Some(kept) => Ok(File::new(kept)),
+        None => Ok(File::new(fs::open(own_path(fd)?.as_c_str(), flags, Mode::empty())?)),
+    }
 }
 
 /// The way to a descriptor's file that needs no name.
@@ -208,6 +222,11 @@ pub(crate) fn await_news(watch: Option<BorrowedFd<'_>>, timeout: Option<Duration
     let mut polled = [PollFd::from_borrowed_fd(watch, PollFlags::IN)];
     // A signal cannot come, and an error is as good as news: the caller looks.
     let ready = rustix::event::poll(&mut polled, timeout.as_ref());
+    if polled[0].revents().intersects(PollFlags::NVAL | PollFlags::ERR) {
+        // Somebody closed it under us: nothing more is told.
+        std::thread::sleep(Duration::from_millis(500));
+        return false;
+    }
     let mut buffer = [0u8; 4096];
     // Until it would block: what comes while this reads is news, too.
     while rustix::io::read(watch, &mut buffer).is_ok_and(|count| count > 0) {}

@@ -1,10 +1,11 @@
 //! Files on which this process holds a permit as a command, by a record lock of the process. Whoever became the command said so in
 //! the environment, for closing any descriptor of such a file would give the permit back.
 
-use super::file;
+use super::file::{self, Facts};
+use rustix::fs::{OFlags, fcntl_getfl};
 use std::ffi::{OsStr, OsString};
-use std::os::fd::BorrowedFd;
-use std::sync::LazyLock;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// `PID:DEVICE:INODE,DEVICE:INODE,...`
 const VARIABLE: &str = "CHAPPE_HELD";
@@ -37,6 +38,26 @@ fn here() -> &'static [(u64, u64)] {
 pub(crate) fn is_held(fd: BorrowedFd<'_>) -> bool {
     let files = here();
     !files.is_empty() && file::facts(fd).is_ok_and(|facts| files.contains(&(facts.device, facts.inode)))
+}
+
+/// Descriptors of such files that were left open, to be used again: they hold no byte locks any more.
+static KEPT: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
+
+/// Leaves a descriptor of a held file open.
+pub(super) fn keep(fd: OwnedFd) {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(fd);
+}
+
+/// A descriptor of this file, open for this access, that was left open. Looks at the file only if this process holds any.
+pub(super) fn kept(file: impl FnOnce() -> Option<Facts>, access: OFlags) -> Option<OwnedFd> {
+    let wanted = if here().is_empty() { return None } else { file()? };
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let fits = |fd: &OwnedFd| {
+        let same = file::facts(fd.as_fd()).is_ok_and(|facts| facts.same_file(wanted));
+        same && fcntl_getfl(fd).is_ok_and(|flags| flags & OFlags::ACCMODE == access)
+    };
+    let place = kept.iter().position(fits)?;
+    Some(kept.swap_remove(place))
 }
 
 /// The variable, and what it says when this process holds the file behind `fd`, too.

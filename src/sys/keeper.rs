@@ -73,7 +73,9 @@ pub(crate) fn keep(word: &AtomicU32, order: &Order) -> io::Result<()> {
     while order.0.load(Ordering::Acquire) == KEEPING {
         futex::wait(&order.0, KEEPING, Duration::from_secs(1 << 30));
     }
-    word.store(0, Ordering::SeqCst);
+    let kept = tid | WAITERS;
+    // Only if it says still what was written here.
+    let _ = word.compare_exchange(kept, 0, Ordering::SeqCst, Ordering::Relaxed);
     set_head(before)
 }
 

@@ -339,7 +339,13 @@ impl Awaited for Waiting<'_> {
     /// Sleeps also until the kernel says that one of those before us is ending.
     fn sleep(&self, event: &Event, announced: Announced, timeout: Duration) -> Slept {
         let shared = self.core.shared();
-        let keepers = if self.core.base.strict { Vec::new() } else { self.core.keepers_before(&shared, self.me) };
+        let mut keepers = if self.core.base.strict { Vec::new() } else { self.core.keepers_before(&shared, self.me) };
+        let marked = |(_, value): &(&AtomicU32, u32)| keeper::is_marked(*value);
+        if keepers.iter().any(marked) {
+            // Ending before we came: nobody will wake us for it.
+            let _ = self.core.recover(self.me, self.wait);
+            keepers.retain(|one| !marked(one));
+        }
         let slept = event.sleep_watching(announced, &keepers, timeout);
         if keepers.iter().any(|(word, _)| keeper::is_marked(word.load(Ordering::Acquire))) {
             // Whatever goes wrong here goes wrong again at the end of a sleep that lasts its bound.

@@ -1,8 +1,8 @@
 //! A permit that a command holds: it goes over to an attach index of its own, whose byte lock the command inherits.
 
-use super::{Core, Grant};
+use super::{Core, Grant, NOTHING};
 use crate::deadline::Wait;
-use crate::raw::permits::State;
+use crate::raw::permits::{Permits, Record, State};
 use crate::raw::word::Owner;
 use crate::shm::fault::Fault;
 use crate::shm::member::Member;
@@ -31,9 +31,11 @@ impl Core {
                 self.take_back(&mut grant, &hand);
                 error
             }
-            // The byte is free when `hand` is dropped, as if the command had ended.
+            // The byte is free from here on, as if the command had ended.
             Ok(hand) => {
                 let error = command.exec();
+                let index = hand.owner().map(Owner::index);
+                drop(index.map(|index| bytelock::release_for_process(hand.fd(), index)));
                 drop(hand);
                 error
             }
@@ -57,7 +59,10 @@ impl Core {
         let handed =
             if keep { self.hand_to_all(grant, me, index, &hand) } else { self.let_go(grant, me, index, &hand) };
         if let Err(fault) = handed {
-            hand.detach(&shared);
+            if grant.number != NOTHING {
+                hand.detach(&shared);
+            }
+            // Else the permit is that index's: its entry stays in use, for a recoverer.
             return Err(fault);
         }
         if !keep {
@@ -95,14 +100,18 @@ impl Core {
         if others > 1 {
             return Err(Fault::Busy);
         }
-        self.dismiss_keeper();
-        self.end_sentry();
         let shared = self.shared();
-        self.locked(me, Wait::Forever, |permits, _| {
+        let in_use = |permits: &Permits<'_>, grant: &Grant| {
+            let mut mine = permits.numbered().filter(|(_, record)| record.owner() == Some(me));
+            let used = |(number, record): (u32, &Record)| number != grant.number && record.state() != State::Free;
+            if mine.any(used) { Err(Fault::Busy) } else { Ok(()) }
+        };
+        self.locked(me, Wait::Forever, |permits, _| in_use(permits, grant))?;
+        self.end_sentry()?;
+        self.dismiss_keeper();
+        self.locked::<(), Fault>(me, Wait::Forever, |permits, _| {
+            in_use(permits, grant)?;
             let mine = || permits.numbered().filter(|(_, record)| record.owner() == Some(me));
-            if mine().any(|(number, record)| number != grant.number && record.state() != State::Free) {
-                return Err(Fault::Busy);
-            }
             self.disown(None);
             permits.move_to(grant.number, index)?;
             mine().try_for_each(|(number, _)| permits.discard(number))?;

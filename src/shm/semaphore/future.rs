@@ -10,6 +10,7 @@ use crate::shm::layout::Life;
 use crate::shm::layout::semaphore::RECORDS;
 use crate::sync::Ordering;
 use crate::sys::process;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
@@ -22,35 +23,49 @@ pub(crate) struct Request {
 
 /// The wakers of futures that wait, each by the number of its record. Wakers are cloned and dropped without the mutex: they may
 /// own a task that owns another future of this handle.
-pub(super) struct Futures(Mutex<Vec<(u32, Waker)>>);
+pub(super) struct Futures {
+    list: Mutex<Vec<(u32, Waker)>>,
+    /// The fork generation that made it: in a child the mutex may be locked for ever.
+    generation: u32,
+}
 
 impl Futures {
     pub(super) fn new() -> Futures {
-        Futures(Mutex::new(Vec::new()))
+        Futures { list: Mutex::new(Vec::new()), generation: process::generation() }
     }
 
     fn list(&self) -> MutexGuard<'_, Vec<(u32, Waker)>> {
         // No foreign code runs while it is held.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the futures of this list are those of this process.
+    fn is_ours(&self) -> bool {
+        self.generation == process::generation()
     }
 
     pub(super) fn any(&self) -> bool {
-        !self.list().is_empty()
+        self.is_ours() && !self.list().is_empty()
     }
 
-    fn remember(&self, number: u32, waker: &Waker) {
+    /// Returns whether there was none before: the sentry may not know yet that it has to look twice a second.
+    fn remember(&self, number: u32, waker: &Waker) -> bool {
         let known = |(other, waker_before): &(u32, Waker)| *other == number && waker_before.will_wake(waker);
         if self.list().iter().any(known) {
-            return;
+            return false;
         }
         let mut waker = waker.clone();
         let mut list = self.list();
         match list.iter_mut().find(|(other, _)| *other == number) {
             Some((_, before)) => std::mem::swap(before, &mut waker),
-            None => return list.push((number, waker)),
+            None => {
+                list.push((number, waker));
+                return list.len() == 1;
+            }
         }
         drop(list);
         drop(waker);
+        false
     }
 
     fn forget(&self, number: u32) {
@@ -62,12 +77,16 @@ impl Futures {
 
     /// Wakes those whose number is chosen. Each is taken out: it is remembered again when it is polled.
     pub(super) fn wake(&self, chosen: impl Fn(u32) -> bool) {
+        if !self.is_ours() {
+            return;
+        }
         let mut list = self.list();
         let (news, wait): (Vec<_>, Vec<_>) =
             std::mem::take(&mut *list).into_iter().partition(|(number, _)| chosen(*number));
         *list = wait;
         drop(list);
-        news.into_iter().for_each(|(_, waker)| waker.wake());
+        // One that panics has said so by the panic hook; the others are woken all the same.
+        news.into_iter().for_each(|(_, waker)| drop(catch_unwind(AssertUnwindSafe(|| waker.wake()))));
     }
 }
 
@@ -84,9 +103,7 @@ impl Core {
             Err(error) => Poll::Ready(Err(error)),
             Ok(Err(place)) => {
                 let begun = request.insert(Request { place, permits, generation: process::generation() });
-                // The sentry may not know yet that it has to look twice a second.
-                let first = !self.sentry.futures.any();
-                self.sentry.futures.remember(place.number, waker);
+                let first = self.sentry.futures.remember(place.number, waker);
                 match self.prepare_to_wait(first) {
                     Ok(()) => self.poll(begun, waker),
                     Err(fault) => {
@@ -110,7 +127,7 @@ impl Core {
 
     /// A permit, or a place in the queue.
     fn begin_future(&self, permits: u64) -> Result<Result<Grant, Place>, AcquireError> {
-        if self.opened_in != process::generation() {
+        if !self.sentry.futures.is_ours() {
             // The list of futures may have been locked when this process was forked.
             return Err(AcquireError::System(libc::ECHILD));
         }
@@ -142,7 +159,9 @@ impl Core {
             return Poll::Ready(Err(AcquireError::System(libc::ECHILD)));
         }
         // First the waker, then the look: what changes after the look finds the waker.
-        self.sentry.futures.remember(request.place.number, waker);
+        if self.sentry.futures.remember(request.place.number, waker) {
+            super::ring(self.fd());
+        }
         let outcome = self.record(request.place.number).and_then(|record| self.outcome(record, request.permits));
         let result = match outcome {
             Ok(None) => match self.start_sentry() {

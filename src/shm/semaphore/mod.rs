@@ -68,8 +68,6 @@ pub(crate) struct Core {
     may_keep: bool,
     /// How many clones of the handle there are.
     users: AtomicU32,
-    /// The fork generation that opened it.
-    opened_in: u32,
     /// When a wait last looked for deadlocks: milliseconds since `opened`, + 1; 0 if none did.
     looked: AtomicU64,
     opened: Instant,
@@ -232,7 +230,6 @@ impl setup::Core for Core {
             kept: AtomicU64::new(0),
             keeper: Mutex::new(None),
             users: AtomicU32::new(0),
-            opened_in: process::generation(),
             looked: AtomicU64::new(0),
             opened: Instant::now(),
             deadlocks: None,
@@ -326,6 +323,7 @@ impl Core {
     fn dismiss_keeper(&self) {
         if let Ok(mut keeper) = self.keeper.try_lock() {
             *keeper = None;
+            self.kept.store(0, Ordering::Relaxed);
         }
     }
 

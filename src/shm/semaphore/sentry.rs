@@ -11,7 +11,7 @@ use crate::sync::AtomicU64;
 use crate::sys::{file, process, thread};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ const PAUSES: [Duration; 2] = [Duration::from_micros(200), Duration::from_millis
 /// Whether there is one: the fork generation that started it + 1; 0 if none did.
 pub(super) struct Sentry {
     started: AtomicU64,
-    /// To be waited for where it must not be there any more.
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// To be waited for where it must not be there any more; with the fork generation that it is of.
+    thread: Mutex<Option<(u32, JoinHandle<()>)>>,
     /// It shall end.
     dismissed: AtomicBool,
     pub(super) futures: super::future::Futures,
@@ -74,7 +74,9 @@ impl Core {
             Ok(thread) => {
                 // A mutex that another thread held at a fork stays locked: then nobody waits for the sentry.
                 if let Ok(mut place) = self.sentry.thread.try_lock() {
-                    *place = Some(thread);
+                    let before = place.replace((process::generation(), thread));
+                    drop(place);
+                    leave_to_parent(before);
                 }
                 Ok(())
             }
@@ -87,16 +89,25 @@ impl Core {
         }
     }
 
-    /// Ends the sentry, and waits until it has.
-    pub(super) fn end_sentry(&self) {
+    /// Ends the sentry, and waits until it has. Another one can be started then. Refused on the sentry itself, in a waker.
+    pub(super) fn end_sentry(&self) -> Result<(), Fault> {
         if !self.sentry.is_running() {
-            return;
+            return Ok(());
+        }
+        let Ok(mut place) = self.sentry.thread.try_lock() else { return Err(Fault::Busy) };
+        if place.as_ref().is_some_and(|(_, thread)| thread.thread().id() == std::thread::current().id()) {
+            return Err(Fault::Busy);
         }
         self.sentry.dismissed.store(true, Ordering::Release);
         super::ring(self.fd());
-        let thread = self.sentry.thread.try_lock().ok().and_then(|mut place| place.take());
-        // It cannot panic but in a waker, and then it has ended.
-        thread.into_iter().for_each(|thread| drop(thread.join()));
+        match place.take() {
+            // It panics nowhere: what wakers do is caught.
+            Some((generation, thread)) if generation == process::generation() => drop(thread.join()),
+            other => leave_to_parent(other),
+        }
+        self.sentry.dismissed.store(false, Ordering::Release);
+        self.sentry.started.store(0, Ordering::Release);
+        Ok(())
     }
 
     /// The handle goes, and the sentry with it: it wakes, and finds nobody.
@@ -116,6 +127,21 @@ impl Core {
             let _ = self.recover(me, Wait::No);
             self.wake_futures();
         }
+    }
+}
+
+/// In a fork child the parent's thread is nobody's: to join or detach it would hit another one.
+fn leave_to_parent(thread: Option<(u32, JoinHandle<()>)>) {
+    if let Some((generation, thread)) = thread
+        && generation != process::generation()
+    {
+        std::mem::forget(thread);
+    }
+}
+
+impl Drop for Sentry {
+    fn drop(&mut self) {
+        leave_to_parent(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
