@@ -403,8 +403,7 @@ impl Semaphore {
     /// Acquires a permit, waiting at most this long.
     ///
     /// # Errors
-    /// [`AcquireError`]; `TimedOut` when its turn did not come. With a permit free, even an expired timeout acquires. (To leave the
-    /// queue it needs the lock: a process that is stopped while it holds that can make this call last longer.)
+    /// [`AcquireError`]; `TimedOut` when its turn did not come. With a permit free, even an expired timeout acquires.
     #[doc(alias = "sem_timedwait")]
     #[inline]
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit<'_>, AcquireError> {
@@ -702,7 +701,7 @@ impl<'a> Permit<'a> {
     /// # Errors
     /// [`AccessError`]; the permits are then given back as by dropping.
     pub fn forget(mut self) -> Result<(), AccessError> {
-        self.core.forget(&mut self.grant)
+        self.core.forget(&mut self.grant, Wait::No)
     }
 
     /// Takes some of the permits into a permit of their own.

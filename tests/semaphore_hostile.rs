@@ -15,11 +15,13 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::future::Future;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -685,7 +687,7 @@ impl User {
     }
 
     fn unlock_if_damaged(&self) {
-        if LOCK_IS_DAMAGED.load(std::sync::atomic::Ordering::Relaxed) {
+        if LOCK_IS_DAMAGED.load(Ordering::Relaxed) {
             self.unlock();
         }
     }
@@ -705,7 +707,41 @@ impl User {
 const MOMENT: Duration = Duration::from_millis(1);
 
 /// Whether the lock is among the words that are damaged in this process's run.
-static LOCK_IS_DAMAGED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+static LOCK_IS_DAMAGED: AtomicBool = AtomicBool::new(false);
+
+/// The files of all semaphores that this process has used, also of those that were unlinked.
+static FILES: Mutex<Vec<File>> = Mutex::new(Vec::new());
+
+/// Has the janitor look after the lock of this semaphore.
+fn look_after(semaphore: &Semaphore) {
+    if LOCK_IS_DAMAGED.load(Ordering::Relaxed) {
+        // Another description: one that shares the handle's would hold the handle's byte locks.
+        let path = format!("/proc/self/fd/{}", semaphore.as_fd().as_raw_fd());
+        FILES.lock().unwrap().push(File::options().read(true).write(true).open(path).unwrap());
+    }
+}
+
+/// Frees a lock that stayed in the same hands for longer than any call of a user puts up with: of a file that has no name any more,
+/// the one who damages words would do so no more.
+fn janitor() {
+    let mut seen: Vec<(u32, Instant)> = Vec::new();
+    loop {
+        for (index, file) in FILES.lock().unwrap().iter().enumerate() {
+            let mut word = [0; 4];
+            let _ = file.read_at(&mut word, LOCK);
+            let holder = u32::from_ne_bytes(word) & 0xfff;
+            if seen.len() == index {
+                seen.push((0, Instant::now()));
+            }
+            if holder != seen[index].0 {
+                seen[index] = (holder, Instant::now());
+            } else if holder != 0 && seen[index].1.elapsed() > Duration::from_millis(700) {
+                let _ = file.write_at(&[0; 4], LOCK);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
 
 /// What the parts below get: DIR SEED MILLIS AREA.
 struct Cast {
@@ -719,8 +755,10 @@ impl Cast {
     fn new(arguments: &[String]) -> Cast {
         let [seed, millis] = [1, 2].map(|index| arguments[index].parse::<u64>().unwrap());
         let area = arguments[3].clone();
-        let locks = ["lock", "header", "everything"].contains(&&*area);
-        LOCK_IS_DAMAGED.store(locks, std::sync::atomic::Ordering::Relaxed);
+        if ["lock", "header", "everything"].contains(&&*area) {
+            LOCK_IS_DAMAGED.store(true, Ordering::Relaxed);
+            std::thread::spawn(janitor);
+        }
         Cast { dir: PathBuf::from(&arguments[0]), seed, time: Duration::from_millis(millis), area }
     }
 }
@@ -750,6 +788,7 @@ fn part_between_calls(arguments: &[String]) {
 fn one_round(cast: &Cast, user: &mut User) {
     let mut vandal = Vandal::new(&cast.dir, &cast.area, Rng::new(user.rng.bits()));
     let one = user.options().create_new("/s").unwrap();
+    look_after(&one);
     let mut two = Some(user.options().open("/s").unwrap());
     for _ in 0..user.rng.below(40) {
         user.call(&one);
@@ -831,6 +870,7 @@ fn use_until(mut user: User, end: Instant) -> Tally {
             drop(semaphore.take());
             let created = user.options().create("/s");
             semaphore = user.ended("create", created);
+            semaphore.iter().for_each(look_after);
         }
         let answered = semaphore.as_ref().is_some_and(|semaphore| user.call(semaphore));
         failures = if answered { 0 } else { failures + 1 };
@@ -1071,6 +1111,56 @@ fn a_lock_that_names_a_live_participant_makes_calls_give_up() {
     drop(semaphore.try_acquire().unwrap());
     assert_eq!(semaphore.stat().unwrap().available, 1);
 }
+
+/// Calls whose time runs out do not wait for the lock any longer: neither to leave the queue, nor to take the signal that they got
+/// without it.
+#[test]
+fn timed_calls_end_though_the_lock_is_kept() {
+    type Call = fn(&Semaphore) -> Result<(), AcquireError>;
+    let in_the_queue: [(&str, u64, Call); 3] = [
+        ("acquire_timeout", 0, |semaphore| semaphore.acquire_timeout(LONG).map(drop)),
+        ("acquire_deadline", 0, |semaphore| semaphore.acquire_deadline(Instant::now() + LONG).map(drop)),
+        ("wait_timeout", 0, |semaphore| semaphore.wait_timeout(LONG)),
+    ];
+    let mut endless = Vec::new();
+    for (what, permits, call) in in_the_queue.into_iter().chain([("wait_timeout for a signal that is there", 1, WAIT)])
+    {
+        let dir = scratch();
+        let semaphore = options(dir.path()).permits(permits).create_new("/s").unwrap();
+        let (done, end) = mpsc::channel();
+        let (ready, go) = (mpsc::channel(), mpsc::channel());
+        let clone = semaphore.clone();
+        std::thread::spawn(move || {
+            // A record of its own, if there is a permit, so that the call can do without the lock.
+            drop(clone.try_acquire());
+            ready.0.send(()).unwrap();
+            go.1.recv().unwrap();
+            let _ = done.send(call(&clone));
+        });
+        ready.1.recv().unwrap();
+        if permits == 0 {
+            go.0.send(()).unwrap();
+            common::until("it to wait", || semaphore.stat().unwrap().waiters.len() == 1);
+        }
+        // The index of this handle, which lives.
+        write_word(dir.path(), LOCK, &1_u32.to_ne_bytes());
+        if permits > 0 {
+            go.0.send(()).unwrap();
+        }
+        let ended = end.recv_timeout(Duration::from_secs(10));
+        write_word(dir.path(), LOCK, &[0; 4]);
+        match ended {
+            Ok(Ok(()) | Err(AcquireError::Busy | AcquireError::TimedOut)) => {}
+            Ok(ended) => panic!("{what}: {ended:?}"),
+            Err(_) => endless.push(what),
+        }
+    }
+    assert!(endless.is_empty(), "these do not end when their time is over: {endless:?}");
+}
+
+/// Long enough for the test to do something while a call waits.
+const LONG: Duration = Duration::from_millis(500);
+const WAIT: fn(&Semaphore) -> Result<(), AcquireError> = |semaphore| semaphore.wait_timeout(LONG);
 
 /// Has the semaphore open and does nothing.
 fn part_lock(arguments: &[String]) {

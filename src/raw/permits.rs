@@ -203,6 +203,8 @@ pub(crate) enum State {
     Idling,
     /// No permit was held.
     Idle,
+    /// Its waiter has given up; it is in its list until the lock holder takes it out. `pooled`: it goes back to all then.
+    Gone { idler: bool, pooled: bool },
 }
 
 const STATE_SHIFT: u32 = 60;
@@ -215,6 +217,7 @@ impl State {
     const REJECTED: u64 = 4 << STATE_SHIFT;
     const IDLING: u64 = 5 << STATE_SHIFT;
     const IDLE: u64 = 6 << STATE_SHIFT;
+    const GONE: u64 = 7 << STATE_SHIFT;
 
     #[inline(always)]
     pub(crate) fn raw(self) -> u64 {
@@ -226,6 +229,7 @@ impl State {
             State::Rejected => State::REJECTED,
             State::Idling => State::IDLING,
             State::Idle => State::IDLE,
+            State::Gone { idler, pooled } => State::GONE | u64::from(idler) << 1 | u64::from(pooled),
         }
     }
 
@@ -239,6 +243,7 @@ impl State {
             State::REJECTED => State::Rejected,
             State::IDLING => State::Idling,
             State::IDLE => State::Idle,
+            State::GONE => State::Gone { idler: permits & 2 != 0, pooled: permits & 1 != 0 },
             _ => State::Free,
         }
     }
@@ -295,6 +300,22 @@ impl Record {
     #[inline(always)]
     fn is_free(&self) -> bool {
         self.state.load(Ordering::Acquire) == 0
+    }
+
+    /// E1, by its waiter, without the lock: it waits no longer. False if it has been served, or rejected, in the meantime.
+    pub(crate) fn abandon(&self, pooled: bool) -> bool {
+        let before = self.state();
+        let idler = match before {
+            State::Waiting(_) | State::Wanting(_) => false,
+            State::Idling => true,
+            _ => return false,
+        };
+        self.change(before, State::Gone { idler, pooled })
+    }
+
+    /// Partner: the waiter, which gives up by an exchange, too. SeqCst: the signal that follows looks at the event.
+    fn change(&self, from: State, to: State) -> bool {
+        self.state.compare_exchange(from.raw(), to.raw(), Ordering::SeqCst, Ordering::Acquire).is_ok()
     }
 
     /// How many permits it holds.
@@ -602,9 +623,23 @@ impl<'a> Permits<'a> {
                 self.unlink_idler(number)?;
                 record.set(State::Free);
             }
+            State::Gone { .. } => return self.clear(number),
             _ => record.set(State::Free),
         }
         Ok(())
+    }
+
+    /// E2, under the lock: a record whose waiter has given up is taken out of its list. Others are left as they are.
+    pub(crate) fn clear(&self, number: u32) -> Result<(), Corrupt> {
+        let record = self.record(number)?;
+        let State::Gone { idler, pooled } = record.state() else { return Ok(()) };
+        if idler {
+            self.unlink_idler(number)?
+        } else {
+            self.unlink_waiter(record)?
+        }
+        record.set(State::Free);
+        if pooled { self.discard(number) } else { Ok(()) }
     }
 
     /// Under the lock: what the record holds goes out of circulation.
@@ -657,9 +692,11 @@ impl<'a> Permits<'a> {
             let Some(number) = unlisted(next) else { return Ok(()) };
             let record = self.record(number)?;
             next = record.next.load(Ordering::Relaxed);
-            if matches!(record.state(), State::Waiting(permits) if self.too_many(permits).is_some()) {
+            let state = record.state();
+            if matches!(state, State::Waiting(permits) if self.too_many(permits).is_some())
+                && record.change(state, State::Rejected)
+            {
                 self.unlink_waiter(record)?;
-                record.state.swap(State::Rejected.raw(), Ordering::SeqCst);
                 changed(number, record);
             }
         }
@@ -692,19 +729,28 @@ impl<'a> Permits<'a> {
 
     /// G1 to G4. After the end nobody is granted anything any more: who waits leaves.
     fn grant(&self, changed: &mut impl FnMut(u32, &Record)) -> Result<(), Corrupt> {
-        for _ in 0..=self.records.len() {
+        // Each turn takes one out, or finds that it gives up, which it does once.
+        for _ in 0..=2 * self.records.len() {
             let first = unlisted(self.desk.first.load(Ordering::Relaxed));
             let Some(number) = first.filter(|_| self.life.load(Ordering::SeqCst) == 0) else { break };
             let record = self.record(number)?;
-            let outcome = match record.state() {
-                State::Waiting(permits) | State::Wanting(permits) if self.take_off(permits) => State::Held(permits),
+            let state = record.state();
+            let permits = match state {
+                State::Waiting(permits) | State::Wanting(permits) if self.take_off(permits) => permits,
                 State::Waiting(_) | State::Wanting(_) => break,
+                State::Gone { idler: false, .. } => {
+                    self.clear(number)?;
+                    continue;
+                }
                 _ => return Err(Corrupt),
             };
-            self.unlink_waiter(record)?;
-            // An exchange, not a store: the signal that follows looks at the event.
-            record.state.swap(outcome.raw(), Ordering::SeqCst);
-            changed(number, record);
+            if record.change(state, State::Held(permits)) {
+                self.unlink_waiter(record)?;
+                changed(number, record);
+            } else {
+                // It has given up this moment: the next turn takes it out.
+                self.available.add(permits as i64);
+            }
         }
         Ok(())
     }
@@ -713,8 +759,11 @@ impl<'a> Permits<'a> {
         for _ in 0..=self.records.len() {
             let Some(number) = unlisted(self.desk.idlers.load(Ordering::Relaxed)) else { return Ok(()) };
             let record = self.record(number)?;
+            if !record.change(State::Idling, State::Idle) {
+                self.clear(number)?;
+                continue;
+            }
             self.desk.idlers.store(record.next.load(Ordering::Relaxed), Ordering::Relaxed);
-            record.state.swap(State::Idle.raw(), Ordering::SeqCst);
             changed(number, record);
         }
         Err(Corrupt)
@@ -770,6 +819,12 @@ impl<'a> Permits<'a> {
             match record.state() {
                 State::Waiting(_) | State::Wanting(_) => waiting.push((record.ticket(), number)),
                 State::Idling => self.push_idler(number, record),
+                State::Gone { pooled, .. } => {
+                    record.set(State::Free);
+                    if pooled {
+                        self.discard(number)?;
+                    }
+                }
                 _ => {}
             }
         }
@@ -796,6 +851,8 @@ impl<'a> Permits<'a> {
                 State::Held(permits) => came_back = came_back.saturating_add(permits),
                 State::Waiting(_) | State::Wanting(_) => self.unlink_waiter(record)?,
                 State::Idling => self.unlink_idler(number)?,
+                State::Gone { idler: true, .. } => self.unlink_idler(number)?,
+                State::Gone { idler: false, .. } => self.unlink_waiter(record)?,
                 _ => {}
             }
             record.set(State::Free);

@@ -79,7 +79,7 @@ impl Core {
         };
         match purpose {
             Purpose::Permit => Ok(grant),
-            Purpose::Signal => self.swallow(grant),
+            Purpose::Signal => self.swallow(grant, wait),
             Purpose::Idle => {
                 let mut grant = grant;
                 self.release(&mut grant);
@@ -89,13 +89,14 @@ impl Core {
     }
 
     /// A permit that was waited for as a signal is nobody's: it goes out of circulation.
-    fn swallow(&self, mut grant: Grant) -> Result<Grant, AcquireError> {
-        let forgotten = self.forget(&mut grant);
+    fn swallow(&self, mut grant: Grant, wait: Wait) -> Result<Grant, AcquireError> {
+        let forgotten = self.forget(&mut grant, wait);
         // If it failed, the signal goes back.
         self.release(&mut grant);
         match forgotten {
             Ok(()) => Ok(grant),
             Err(AccessError::System(errno)) => Err(AcquireError::System(errno)),
+            Err(AccessError::Busy) => Err(AcquireError::Busy),
             Err(_) => Err(AcquireError::Corrupt),
         }
     }
@@ -251,16 +252,27 @@ impl Core {
     /// E1, E2: leaves the queue. Was it served in the meantime, then it has what it wanted, unless the wait failed for another
     /// reason than time.
     fn give_up(&self, me: Owner, place: Place, permits: u64, error: AcquireError) -> Result<Grant, AcquireError> {
-        self.locked(me, Wait::Forever, |shared, wakes| {
-            let served = matches!(shared.record(place.number)?.state(), State::Held(_) | State::Idle);
-            if served && error == AcquireError::TimedOut {
-                return Ok(Grant::new(place.number, permits, place.pooled));
-            }
-            shared.give(place.number)?;
-            self.free_place(shared, place)?;
-            settle(shared, wakes)?;
-            Err(error)
-        })
+        let record = self.record(place.number)?;
+        if record.abandon(place.pooled) {
+            self.clear(me, place.number);
+            return Err(error);
+        }
+        let mut grant = Grant::new(place.number, permits, place.pooled);
+        let served = matches!(record.state(), State::Held(_) | State::Idle);
+        if served && error == AcquireError::TimedOut {
+            return Ok(grant);
+        }
+        // By what the record says: it may have been rejected.
+        self.release_slowly(&mut grant);
+        Err(error)
+    }
+
+    /// E2: whoever waited behind may have its turn now. If the lock is not to be had, the next one who has it does so.
+    pub(super) fn clear(&self, me: Owner, number: u32) {
+        let _ = self.locked::<(), Fault>(me, Wait::No, |shared, wakes| {
+            shared.clear(number)?;
+            settle(shared, wakes)
+        });
     }
 }
 
@@ -324,8 +336,10 @@ impl Awaited for Waiting<'_> {
         false
     }
 
+    /// And lets those have their turn who are due: whoever gave up before them may not have had the lock.
     fn recover(&self) -> Result<(), Fault> {
-        self.core.recover(self.me, self.wait)
+        self.core.recover(self.me, self.wait)?;
+        self.core.locked(self.me, self.wait, settle)
     }
 
     fn over(&self) -> Result<(), Fault> {

@@ -67,12 +67,10 @@ impl Core {
     /// begins, then no more than twice a second.
     pub(super) fn look_for_deadlock(&self, begins: bool) -> Result<(), AcquireError> {
         let Some(dir) = &self.deadlocks else { return Ok(()) };
-        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1);
-        let before = self.looked.load(Ordering::Relaxed);
-        if !begins && before != 0 && now.saturating_sub(before) < LOOK_EVERY_MILLIS {
+        if !begins && !self.look_is_due() {
             return Ok(());
         }
-        self.looked.store(now, Ordering::Relaxed);
+        self.looked.store(self.millis(), Ordering::Relaxed);
         let me = process::describe();
         let mine =
             |stuck: &Stuck| who(&stuck.process) == (me.pid, me.pid_namespace) && stuck.waits_at == self.base.name;
@@ -80,6 +78,17 @@ impl Core {
         let found =
             deadlocks(dir).unwrap_or_default().iter().any(mine) || self.base.name.is_none() && self.stuck_alone();
         if found { Err(AcquireError::Deadlock) } else { Ok(()) }
+    }
+
+    /// Whether waits of this handle look for deadlocks, and did so last some time ago.
+    pub(super) fn look_is_due(&self) -> bool {
+        let before = self.looked.load(Ordering::Relaxed);
+        self.deadlocks.is_some() && (before == 0 || self.millis().saturating_sub(before) >= LOOK_EVERY_MILLIS)
+    }
+
+    /// Milliseconds since the handle was opened, + 1.
+    fn millis(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     /// A semaphore without a name is in no directory: it is looked at by itself.

@@ -190,19 +190,18 @@ impl Core {
         }
         self.sentry.futures.forget(request.place.number);
         let Some(me) = self.base.member.owner() else { return };
-        let cancelled = self.locked::<(), Fault>(me, Wait::Forever, |shared, wakes| {
-            shared.give(request.place.number)?;
-            self.free_place(shared, request.place)?;
-            settle(shared, wakes)
-        });
-        if cancelled.is_err() {
-            self.base.member.leave_untidy();
+        let Place { number, pooled } = request.place;
+        if self.record(number).is_ok_and(|record| record.abandon(pooled)) {
+            return self.clear(me, number);
         }
+        // Granted, or rejected, in the meantime.
+        self.release_slowly(&mut Grant::new(number, request.permits, pooled));
     }
 
-    /// Wakes the futures whose place says something new, and all when the semaphore has ended, or where each looks for deadlocks.
+    /// Wakes the futures whose place says something new, and all when the semaphore has ended, or when it is time for them to look
+    /// for deadlocks.
     pub(super) fn wake_futures(&self) {
-        let all = self.life() != Life::Open || self.deadlocks.is_some();
+        let all = self.life() != Life::Open || self.look_is_due();
         self.sentry.futures.wake(|number| {
             let waits = self.record(number).is_ok_and(|record| matches!(record.state(), State::Waiting(_)));
             all || !waits

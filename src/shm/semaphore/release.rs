@@ -29,8 +29,9 @@ impl Core {
         }
     }
 
+    /// Gives back, with the lock, whatever the record says.
     #[cold]
-    fn release_slowly(&self, grant: &mut Grant) {
+    pub(super) fn release_slowly(&self, grant: &mut Grant) {
         let Some(me) = self.base.member.owner() else { return };
         let given = self.locked::<(), Fault>(me, Wait::Forever, |permits, wakes| {
             permits.give(grant.number)?;
@@ -59,18 +60,19 @@ impl Core {
     fn with_held<T>(
         &self,
         grant: &mut Grant,
+        wait: Wait,
         act: impl FnOnce(&Permits<'_>, &mut Grant, &mut Wakes, Owner) -> Result<T, AccessError>,
     ) -> Result<T, AccessError> {
         if grant.generation != process::generation() || grant.number == NOTHING {
             return Err(AccessError::System(libc::EINVAL));
         }
         let me = self.me()?;
-        self.locked(me, Wait::Forever, |permits, wakes| act(permits, grant, wakes, me))
+        self.locked(me, wait, |permits, wakes| act(permits, grant, wakes, me))
     }
 
     /// Takes what is held out of circulation.
-    pub(crate) fn forget(&self, grant: &mut Grant) -> Result<(), AccessError> {
-        self.with_held(grant, |permits, grant, wakes, _| {
+    pub(crate) fn forget(&self, grant: &mut Grant, wait: Wait) -> Result<(), AccessError> {
+        self.with_held(grant, wait, |permits, grant, wakes, _| {
             permits.forget(grant.number)?;
             self.put_away(permits, grant)?;
             Ok(settle_fewer(permits, wakes)?)
@@ -82,7 +84,7 @@ impl Core {
         if some >= grant.permits {
             return Err(AccessError::Full);
         }
-        self.with_held(grant, |permits, grant, _, me| {
+        self.with_held(grant, Wait::No, |permits, grant, _, me| {
             let number = self.claim(permits, me)?.ok_or(AccessError::Full)?;
             permits.split(grant.number, number, some)?;
             grant.permits -= some;
@@ -95,7 +97,7 @@ impl Core {
         if into.generation != process::generation() || into.number == NOTHING {
             return Err(AccessError::System(libc::EINVAL));
         }
-        self.with_held(other, |permits, other, _, _| {
+        self.with_held(other, Wait::No, |permits, other, _, _| {
             permits.merge(other.number, into.number)?;
             into.permits += other.permits;
             Ok(self.put_away(permits, other)?)
@@ -121,7 +123,10 @@ impl Core {
                     if record.state() != State::Free {
                         permits.give(number)?;
                     }
-                    permits.discard(number)?;
+                    // One whose waiter had given up may have gone back already.
+                    if record.owner() == Some(me) {
+                        permits.discard(number)?;
+                    }
                 }
             }
             settle(permits, wakes)
