@@ -145,6 +145,14 @@ pub fn play(parts: &[Part]) {
     std::process::exit(0);
 }
 
+/// The command that is this test binary again, in the given part.
+pub fn again(part: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this binary's path"));
+    command.args(["role", "--exact", "--nocapture", "--test-threads=1"]);
+    command.env(ROLE, part).env(ARGUMENTS, arguments.join("\n"));
+    command
+}
+
 /// In a part: one line for the test that started it.
 pub fn say(line: impl std::fmt::Display) {
     let mut out = std::io::stdout().lock();
@@ -176,9 +184,8 @@ impl Worker {
 
     /// As [`start`](Worker::start), with environment variables.
     pub fn start_with(part: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Worker {
-        let mut command = Command::new(std::env::current_exe().expect("this binary's path"));
-        command.args(["role", "--exact", "--nocapture", "--test-threads=1"]);
-        command.env(ROLE, part).env(ARGUMENTS, arguments.join("\n")).envs(variables.iter().copied());
+        let mut command = again(part, arguments);
+        command.envs(variables.iter().copied());
         Worker::run(command, part)
     }
 
