@@ -127,7 +127,6 @@ impl Available {
         if first.slow() || !first.has(permits) {
             return Fast::Slow;
         }
-        record.since.store(since(), Ordering::Relaxed);
         // Ordered before the exchange by its Release half. Partner: F1.
         record.state.store(State::Held(permits).raw(), Ordering::Relaxed);
         let mut seen = first;
@@ -137,6 +136,8 @@ impl Available {
             }
             seen = now;
         }
+        // For people only, and so not before the exchange, which would wait for it.
+        record.since.store(since(), Ordering::Relaxed);
         Fast::Done
     }
 
