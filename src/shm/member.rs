@@ -277,11 +277,15 @@ impl Member {
         Ok((entry.is_marked(seen) && keeper::barrier().is_ok()).then_some(Right::Mark))
     }
 
-    /// Refuses a descriptor that leads to another file, on which all bytes are free: somebody closed it under us, and its number is
-    /// used again.
-    pub(crate) fn check_file(&self) -> Result<(), Fault> {
+    /// The descriptor, if it leads to the object. Else somebody closed it under us, and its number is used again: nothing is to be
+    /// done to that other file, on which all bytes are free.
+    pub(crate) fn checked_fd(&self) -> io::Result<BorrowedFd<'_>> {
         let same = file::facts(self.fd()).is_ok_and(|facts| facts.same_file(self.facts));
-        if same { Ok(()) } else { Err(Fault::System(libc::EBADF)) }
+        if same { Ok(self.fd()) } else { Err(io::Error::from_raw_os_error(libc::EBADF)) }
+    }
+
+    pub(crate) fn check_file(&self) -> Result<(), Fault> {
+        Ok(self.checked_fd().map(drop)?)
     }
 
     fn give_right_back(&self, right: Right, index: u32) -> Result<(), Fault> {

@@ -190,47 +190,49 @@ pub(crate) fn keep_across_exec(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?)
 }
 
-/// Changes nothing but the file's times, which whoever [watches](watch) it is told of.
+/// Changes nothing but the file's times, which whoever [watches](Watch) it is told of.
 pub(crate) fn touch(fd: BorrowedFd<'_>) -> io::Result<()> {
     let now = fs::Timespec { tv_sec: 0, tv_nsec: fs::UTIME_NOW };
     Ok(fs::futimens(fd, &fs::Timestamps { last_access: now, last_modification: now })?)
 }
 
-/// A descriptor that becomes readable when a description of this file that was open for writing is closed by the last who had
-/// it, and when the file is [touched](touch). Source: inotify(7).
-pub(crate) fn watch(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-    inotify::add_watch(
-        &watch,
-        own_path(fd)?.as_c_str(),
-        inotify::WatchFlags::CLOSE_WRITE | inotify::WatchFlags::ATTRIB,
-    )?;
-    Ok(watch)
+/// Tells when a description of a file that was open for writing is closed by the last who had it, and when the file is
+/// [touched](touch). Source: inotify(7).
+pub(crate) struct Watch {
+    fd: OwnedFd,
+    facts: Facts,
 }
 
-/// Waits until a watched file has news, and takes them; without a timeout, for ever. Returns whether there were any.
-pub(crate) fn await_news(watch: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> bool {
-    let timeout = timeout.map(|time| rustix::event::Timespec {
+impl Watch {
+    pub(crate) fn new(file: BorrowedFd<'_>) -> io::Result<Watch> {
+        let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+        let events = inotify::WatchFlags::CLOSE_WRITE | inotify::WatchFlags::ATTRIB;
+        inotify::add_watch(&fd, own_path(file)?.as_c_str(), events)?;
+        let facts = facts(fd.as_fd())?;
+        Ok(Watch { fd, facts })
+    }
+
+    /// Waits for news, and takes them; without a timeout, for ever. Returns whether there were any.
+    pub(crate) fn await_news(&self, timeout: Option<Duration>) -> bool {
+        let mut polled = [PollFd::from_borrowed_fd(self.fd.as_fd(), PollFlags::IN)];
+        let ready = rustix::event::poll(&mut polled, timeout.map(timespec).as_ref());
+        // Somebody may have closed it under us, and its number be used again: then it tells nothing more.
+        if !facts(self.fd.as_fd()).is_ok_and(|facts| facts.same_file(self.facts)) {
+            std::thread::sleep(Duration::from_millis(500));
+            return false;
+        }
+        let mut buffer = [0u8; 4096];
+        // Until it would block: what comes while this reads is news, too. An error of the poll is as good as news: one looks.
+        while rustix::io::read(&self.fd, &mut buffer).is_ok_and(|count| count > 0) {}
+        ready != Ok(0)
+    }
+}
+
+fn timespec(time: Duration) -> rustix::event::Timespec {
+    rustix::event::Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(time.subsec_nanos()),
-    });
-    let Some(watch) = watch else {
-        // Nothing to be told by: just time.
-        let _ = rustix::event::poll(&mut [], timeout.as_ref());
-        return false;
-    };
-    let mut polled = [PollFd::from_borrowed_fd(watch, PollFlags::IN)];
-    // A signal cannot come, and an error is as good as news: the caller looks.
-    let ready = rustix::event::poll(&mut polled, timeout.as_ref());
-    if polled[0].revents().intersects(PollFlags::NVAL | PollFlags::ERR) {
-        // Somebody closed it under us: nothing more is told.
-        std::thread::sleep(Duration::from_millis(500));
-        return false;
     }
-    let mut buffer = [0u8; 4096];
-    // Until it would block: what comes while this reads is news, too.
-    while rustix::io::read(watch, &mut buffer).is_ok_and(|count| count > 0) {}
-    ready != Ok(0)
 }
 
 /// Removes a name.

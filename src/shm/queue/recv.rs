@@ -193,7 +193,8 @@ impl Core {
         // First, so that a death in between leaves pages that are not counted, not pages that are missing.
         slot.backed.store(0, Ordering::Relaxed);
         // Where the file system cannot, the memory stays: it is used again by the next large message in this slot.
-        let _ = file::give_back(self.fd(), self.layout.payload(number, self.layout.extent), self.layout.extent);
+        let place = self.layout.payload(number, self.layout.extent);
+        let _ = self.base.member.checked_fd().and_then(|fd| file::give_back(fd, place, self.layout.extent));
     }
 
     /// Passes a wake on to the next sleeping receiver.

@@ -137,7 +137,7 @@ impl Core {
     #[cold]
     fn back_level_page(&self, page: u16) -> Result<(), SendError> {
         let (offset, len) = Layout::level_page(page);
-        file::reserve(self.fd(), offset, len).map_err(no_space)?;
+        self.base.member.checked_fd().and_then(|fd| file::reserve(fd, offset, len)).map_err(no_space)?;
         // The bit comes after the reservation; the claim's CAS carries it to whoever drains the message.
         self.header().levels_backed.fetch_or(1 << page, Ordering::SeqCst);
         Ok(())
@@ -198,7 +198,7 @@ impl Core {
             return Ok(false);
         }
         for (offset, len) in self.layout.slot_bytes(from, to) {
-            file::reserve(self.fd(), offset, len).map_err(E::from_io)?;
+            self.base.member.checked_fd().and_then(|fd| file::reserve(fd, offset, len)).map_err(E::from_io)?;
         }
         ledger.adopt(from, to).map_err(Fault::from)?;
         Ok(true)
@@ -235,7 +235,7 @@ impl Core {
     #[cold]
     fn back_extent(&self, claim: Claim, slot: &Slot, length: u64) -> io::Result<()> {
         let bytes = length.next_multiple_of(4096);
-        file::reserve(self.fd(), self.layout.payload(claim.slot, length), bytes)?;
+        file::reserve(self.base.member.checked_fd()?, self.layout.payload(claim.slot, length), bytes)?;
         slot.backed.store(bytes, Ordering::Relaxed);
         Ok(())
     }

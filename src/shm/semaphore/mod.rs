@@ -314,7 +314,8 @@ impl Core {
         let Ok(mut keeper) = self.keeper.try_lock() else { return };
         if self.kept.load(Ordering::Relaxed) != generation {
             // Without one, a death is noticed when the process's descriptors are closed.
-            *keeper = Keeper::start(self.fd(), FILE_SIZE, ATTACH_PLACE, me.index()).ok();
+            let fd = self.base.member.checked_fd();
+            *keeper = fd.and_then(|fd| Keeper::start(fd, FILE_SIZE, ATTACH_PLACE, me.index())).ok();
             self.kept.store(generation, Ordering::Relaxed);
         }
     }
@@ -392,7 +393,7 @@ impl Core {
             return if fresh >= RECORDS { Ok(None) } else { Err(Fault::Corrupt) };
         }
         let (offset, len) = record_page(fresh);
-        file::reserve(self.fd(), offset, len)?;
+        file::reserve(self.base.member.checked_fd()?, offset, len)?;
         permits.add_fresh(fresh + CHUNK)?;
         Ok(permits.claim(me, &self.label)?)
     }

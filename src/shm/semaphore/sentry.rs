@@ -8,8 +8,8 @@ use crate::deadline::Wait;
 use crate::raw::word::Owner;
 use crate::shm::fault::Fault;
 use crate::sync::AtomicU64;
-use crate::sys::{file, process, thread};
-use std::os::fd::{AsFd, OwnedFd};
+use crate::sys::file::Watch;
+use crate::sys::{process, thread};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -65,7 +65,7 @@ impl Core {
             return Ok(());
         }
         // Watching begins here, not in the thread: what happens from now on is not missed.
-        let watch = file::watch(self.fd()).ok();
+        let watch = self.base.member.checked_fd().and_then(Watch::new).ok();
         if self.sentry.started.compare_exchange(before, generation, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return Ok(());
         }
@@ -145,7 +145,7 @@ impl Drop for Sentry {
     }
 }
 
-fn keep_watch(core: &Weak<Core>, watch: Option<OwnedFd>) {
+fn keep_watch(core: &Weak<Core>, watch: Option<Watch>) {
     // How many of the pauses have passed since the last news.
     let mut paused = PAUSES.len();
     loop {
@@ -155,8 +155,13 @@ fn keep_watch(core: &Weak<Core>, watch: Option<OwnedFd>) {
             None => return,
         };
         let pause = PAUSES.get(paused).copied();
-        let timeout = pause.or((watch.is_none() || waiting).then_some(LOOK_EVERY));
-        let news = file::await_news(watch.as_ref().map(OwnedFd::as_fd), timeout);
+        let news = match &watch {
+            Some(watch) => watch.await_news(pause.or(waiting.then_some(LOOK_EVERY))),
+            None => {
+                std::thread::sleep(LOOK_EVERY);
+                false
+            }
+        };
         paused = if news { 0 } else { (paused + 1).min(PAUSES.len()) };
         if let Some(core) = core.upgrade() {
             core.look_around();
