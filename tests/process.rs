@@ -31,6 +31,7 @@ fn role() {
         ("interrupted", part_interrupted),
         ("stranger", part_stranger),
         ("few descriptors", part_few_descriptors),
+        ("closed", part_closed),
         ("namespace", part_namespace),
         ("small", part_small),
     ]);
@@ -736,6 +737,66 @@ fn part_few_descriptors(arguments: &[String]) {
     assert!(!dir.join("chappe.mq.another").exists());
     handles[0].send(b"still works", 0).unwrap();
     assert_eq!(handles[0].len().unwrap(), 1);
+}
+
+/// `closed DIR FILE`: closes all descriptors, as some daemons do, opens FILE as often as the numbers are used again, and says how
+/// calls end then.
+fn part_closed(arguments: &[String]) {
+    let queue = options(Path::new(&arguments[0])).open("/q").unwrap();
+    // SAFETY: it takes numbers; what is closed here is the subject.
+    let closed = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    assert_eq!(closed, 0);
+    let again = || std::fs::File::options().read(true).write(true).open(&arguments[1]).unwrap();
+    let files: Vec<std::fs::File> = (0..20).map(|_| again()).collect();
+    say("ready");
+    hear();
+    say(format!("{:?}", queue.recv_timeout(Duration::from_millis(700)).map(drop)));
+    say(format!("{:?}", queue.stat().map(drop)));
+    hear();
+    // Each has an owner already.
+    files.into_iter().for_each(std::mem::forget);
+    std::mem::forget(queue);
+}
+
+/// On the other file all bytes are free, so all participants seemed to be dead: what one of them was receiving was given to another.
+#[test]
+fn a_descriptor_that_leads_elsewhere_takes_nothing_from_the_living() {
+    let hit = (0..20).any(|_| somebody_closes_descriptors_while_another_receives());
+    assert!(hit, "no stop hit a copy: this run showed nothing");
+}
+
+/// Whether the other one was stopped in its copy.
+fn somebody_closes_descriptors_while_another_receives() -> bool {
+    let fixture = Fixture::new(4, HUGE as u64);
+    fixture.queue.send(&payload(1, HUGE), 0).unwrap();
+    let mut closed = fixture.start("closed", &["/dev/null"]);
+    let mut receiver = fixture.start("receive", &["1"]);
+    receiver.tell("go");
+    until("it is copying, or done", || {
+        let stat = fixture.queue.stat().unwrap();
+        stat.being_received == 1 || stat.counters.received == 1
+    });
+    signal(receiver.pid(), libc::SIGSTOP);
+    until("it is stopped, or done", || stopped(receiver.pid()));
+    let hit = fixture.queue.stat().is_ok_and(|stat| stat.being_received == 1);
+    if hit {
+        assert_eq!(closed.ask("look"), "Err(System(9))");
+        closed.expect("Err(System(9))");
+        let stat = fixture.queue.stat().unwrap();
+        assert_eq!((stat.being_received, stat.counters.redelivered), (1, 0), "{stat:#?}");
+    }
+    signal(receiver.pid(), libc::SIGCONT);
+    receiver.expect("1 redelivered 0");
+    let stat = fixture.queue.stat().unwrap();
+    assert_eq!((stat.len, stat.being_received, stat.counters.redelivered), (0, 0, 0), "{stat:#?}");
+    hit
+}
+
+/// Whether all its threads are stopped.
+fn stopped(pid: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let mut stats = tasks.map(|task| std::fs::read_to_string(task.path().join("stat")).unwrap_or_default());
+    stats.all(|stat| stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T')))
 }
 
 // ---- pid namespaces ----
