@@ -10,6 +10,7 @@ use chappe::{Acquire, AcquireError, Children, PERMITS_MAX, Permit, Semaphore, Se
 use common::{NET, Worker, asleep, hear, say, scratch, until};
 use std::fs::File;
 use std::future::Future;
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -845,4 +846,65 @@ fn a_descriptor_that_leads_elsewhere_makes_calls_fail_and_harms_nobody() {
     let other = fixture.dir.path().join("other");
     std::fs::write(&other, [0x55; 1 << 20]).unwrap();
     somebody_closes_descriptors(&fixture, other.to_str().unwrap(), "waited");
+}
+
+/// The keeper was started on the other file: it wrote into that, or touched what is beyond its end, and the process was killed.
+#[test]
+fn a_descriptor_that_leads_elsewhere_changes_nothing_there() {
+    for (state, length) in [("fresh", 0), ("fresh", 1 << 20), ("waited", 1 << 20), ("waited", 0)] {
+        let fixture = Fixture::new(1);
+        let innocent = fixture.dir.path().join("innocent");
+        let content = vec![0x55; length];
+        std::fs::write(&innocent, &content).unwrap();
+        somebody_closes_descriptors(&fixture, innocent.to_str().unwrap(), state);
+        let now = std::fs::read(&innocent).unwrap();
+        let changed: Vec<usize> = (0..now.len()).filter(|place| now[*place] != 0x55).collect();
+        assert!(now == content, "{state}: the other file was written to: {changed:?}");
+    }
+}
+
+/// The sentry reads what the kernel tells it; under that number as well there may be something else by now.
+#[test]
+fn a_sentry_whose_descriptor_leads_elsewhere_reads_nothing_there() {
+    let fixture = Fixture::new(1);
+    let pipe = fixture.dir.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let holder = fixture.holder();
+    let mut worker = fixture.start("closed", &[pipe.to_str().unwrap(), "waited"]);
+    let mut stream = File::options().read(true).write(true).open(&pipe).unwrap();
+    stream.write_all(b"precious").unwrap();
+    assert_eq!(worker.ask("go"), "Err(System(9))");
+    (0..2).for_each(|_| worker.expect("Err(System(9))"));
+    thread::sleep(A_LOOK);
+    assert!(common::readable(stream.as_raw_fd(), Duration::ZERO), "somebody has read what is not its own");
+    worker.tell("enough");
+    worker.finish();
+    fixture.held_by(&[&holder], 0);
+}
+
+/// Another file is ready to be read at all times, which is no news.
+#[test]
+fn a_sentry_whose_descriptor_leads_elsewhere_does_not_spin() {
+    let fixture = Fixture::new(1);
+    let other = fixture.dir.path().join("other");
+    std::fs::write(&other, [0x55; 1 << 20]).unwrap();
+    let holder = fixture.holder();
+    let mut worker = fixture.start("closed", &[other.to_str().unwrap(), "waited"]);
+    assert_eq!(worker.ask("go"), "Err(System(9))");
+    (0..2).for_each(|_| worker.expect("Err(System(9))"));
+    let before = processor_time(worker.pid());
+    thread::sleep(Duration::from_secs(1));
+    let used = processor_time(worker.pid()) - before;
+    println!("it used {used:.1?} of a processor in 1 s");
+    assert!(used < Duration::from_millis(250), "{used:?}");
+    worker.tell("enough");
+    worker.finish();
+    fixture.held_by(&[&holder], 0);
+}
+
+fn processor_time(pid: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let times = tasks.map(|task| std::fs::read_to_string(task.path().join("schedstat")).unwrap());
+    times.map(|text| Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())).sum()
 }
