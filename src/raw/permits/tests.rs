@@ -1,6 +1,8 @@
 //! The fast path against a recount, step by step, and the lists and the count against whatever the words say. In ordinary memory,
 //! with one lock holder: the test.
 
+use super::count::*;
+use super::record::*;
 use super::*;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Barrier, Mutex};
@@ -177,8 +179,16 @@ fn a_take_that_others_come_before_takes_what_is_left() {
         assert_eq!(words.available.take(words.record(two), 2, || 0), Fast::Done);
         0
     };
-    assert_eq!(words.available.take(words.record(one), 3, meanwhile), Fast::Done);
+    assert_eq!(take_while(&words, one, 3, meanwhile), Fast::Done);
     assert_eq!((words.free(), words.truth()), (0, 0));
+}
+
+/// Takes without the lock, and does something between the look at the count and the mark of the record.
+fn take_while(words: &Words, number: u32, permits: u64, meanwhile: impl FnOnce() -> u64) -> Fast {
+    let record = words.record(number);
+    let Some(first) = words.available.begin(record, permits) else { return Fast::Slow };
+    meanwhile();
+    words.available.finish(record, permits, first)
 }
 
 #[test]
@@ -189,7 +199,7 @@ fn a_take_that_others_leave_too_little_takes_nothing() {
         assert_eq!(words.available.take(words.record(two), 3, || 0), Fast::Done);
         0
     };
-    assert_eq!(words.available.take(words.record(one), 3, meanwhile), Fast::Slow);
+    assert_eq!(take_while(&words, one, 3, meanwhile), Fast::Slow);
     assert_eq!((words.state(one), words.free(), words.truth()), (State::Free, 2, 2));
 }
 
@@ -201,7 +211,7 @@ fn a_take_that_a_waiter_comes_before_goes_to_the_lock() {
         words.wait(two, 9);
         0
     };
-    assert_eq!(words.available.take(words.record(one), 3, meanwhile), Fast::Slow);
+    assert_eq!(take_while(&words, one, 3, meanwhile), Fast::Slow);
     assert_eq!((words.state(one), words.free()), (State::Free, 5));
     assert_eq!(words.available.take(words.record(one), 1, || 0), Fast::Slow, "somebody waits");
     assert_eq!(words.state(one), State::Free);
@@ -216,7 +226,7 @@ fn a_take_begun_before_a_recount_that_did_not_see_it_is_overtaken() {
         words.permits().recount();
         0
     };
-    assert_eq!(words.available.take(words.record(one), 3, meanwhile), Fast::Overtaken);
+    assert_eq!(take_while(&words, one, 3, meanwhile), Fast::Overtaken);
     assert_eq!((words.state(one), words.free(), words.truth()), (State::Free, 5, 5));
 }
 
@@ -231,7 +241,7 @@ fn a_take_is_overtaken_also_if_the_count_is_the_same_again() {
         assert_eq!(words.available.give(words.record(two), 1), Fast::Done);
         0
     };
-    assert_eq!(words.available.take(words.record(one), 3, meanwhile), Fast::Overtaken);
+    assert_eq!(take_while(&words, one, 3, meanwhile), Fast::Overtaken);
     assert_eq!((words.state(one), words.free()), (State::Free, 5));
 }
 
@@ -386,7 +396,7 @@ fn threads_and_recounts_agree() {
                             }
                             0
                         };
-                        match words.available.take(words.record(number), wanted, since) {
+                        match take_while(words, number, wanted, since) {
                             Fast::Done => round += 1,
                             // Too few are left, or a recount is under way.
                             Fast::Slow => {
