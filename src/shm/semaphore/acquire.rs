@@ -277,8 +277,9 @@ impl Core {
 }
 
 impl Core {
-    /// The keepers' words of those who hold permits or wait, each with its value (0 until there is a keeper): as many as one sleep can watch, and no more than
-    /// a look over the first records finds. Later comers are not served before us, so they need not be watched.
+    /// The keepers' words of those who hold permits or wait, each with its value (0 until there is a keeper): as many as one sleep
+    /// can watch, and no more than a look over the first records finds. Later comers are not served before us, so they need not
+    /// be watched.
     fn keepers_before<'a>(&self, shared: &Shared<'a>, me: Owner) -> Vec<(&'a AtomicU32, u32)> {
         let mut found: Vec<(Owner, &AtomicU32, u32)> = Vec::new();
         for record in shared.permits.used().iter().take(WATCHED_RECORDS) {

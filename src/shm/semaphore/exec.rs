@@ -56,6 +56,10 @@ impl Core {
         let index = hand.attach(&shared)?;
         let entry = shared.entries.get(index.index() as usize).ok_or(Fault::Corrupt)?;
         entry.become_command(&command_name(command));
+        if !keep {
+            let (variable, value) = held::with(hand.fd())?;
+            command.env(variable, value);
+        }
         let handed =
             if keep { self.hand_to_all(grant, me, index, &hand) } else { self.let_go(grant, me, index, &hand) };
         if let Err(fault) = handed {
@@ -64,10 +68,6 @@ impl Core {
             }
             // Else the permit is that index's: its entry stays in use, for a recoverer.
             return Err(fault);
-        }
-        if !keep {
-            let (variable, value) = held::with(hand.fd())?;
-            command.env(variable, value);
         }
         Ok(hand)
     }
