@@ -7,7 +7,8 @@
 mod common;
 
 use chappe::{Acquire, AcquireError, Children, PERMITS_MAX, Permit, Semaphore, SemaphoreOptions};
-use common::{NET, Worker, asleep, hear, say, scratch, until};
+use common::semaphore::Fixture;
+use common::{NET, Worker, asleep, hear, say, until};
 use std::fs::File;
 use std::future::Future;
 use std::io::Write;
@@ -77,30 +78,7 @@ fn part_actor(arguments: &[String]) {
     }
 }
 
-/// A semaphore and its directory, for the test's own handle and for the parts that it starts.
-struct Fixture {
-    dir: tempfile::TempDir,
-    semaphore: Semaphore,
-}
-
 impl Fixture {
-    fn new(permits: u64) -> Fixture {
-        let dir = scratch();
-        let semaphore = options(dir.path()).permits(permits).create_new("/s").unwrap();
-        Fixture { dir, semaphore }
-    }
-
-    fn path(&self) -> &str {
-        self.dir.path().to_str().unwrap()
-    }
-
-    /// A part that gets the directory and these arguments, and is ready when this returns.
-    fn start(&self, part: &str, arguments: &[&str]) -> Worker {
-        let mut worker = Worker::start(part, &[&[self.path()], arguments].concat());
-        worker.expect("ready");
-        worker
-    }
-
     /// A process that holds a permit.
     fn holder(&self) -> Worker {
         let mut holder = self.start("actor", &[]);

@@ -8,6 +8,7 @@
 mod common;
 
 use chappe::{AcquireError, Children, OpenError, Permit, Semaphore, SemaphoreOptions, SemaphoreStat};
+use common::semaphore::Fixture;
 use common::{NET, Rng, Worker, asleep, hear, say, scratch, seed, until};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -97,30 +98,7 @@ fn obey(semaphores: &HashMap<String, Semaphore>) {
     }
 }
 
-/// A semaphore and its directory, for the test's own handle and for the parts that it starts.
-struct Fixture {
-    dir: tempfile::TempDir,
-    semaphore: Semaphore,
-}
-
 impl Fixture {
-    fn new(permits: u64) -> Fixture {
-        let dir = scratch();
-        let semaphore = options(dir.path()).permits(permits).create_new("/s").unwrap();
-        Fixture { dir, semaphore }
-    }
-
-    fn path(&self) -> &str {
-        self.dir.path().to_str().unwrap()
-    }
-
-    /// A part that gets the directory and these arguments, and is ready when this returns.
-    fn start(&self, part: &str, arguments: &[&str]) -> Worker {
-        let mut worker = Worker::start(part, &[&[self.path()], arguments].concat());
-        worker.expect("ready");
-        worker
-    }
-
     fn actor(&self) -> Worker {
         self.start("actor", &["/s"])
     }
