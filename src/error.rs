@@ -148,6 +148,10 @@ pub enum SendError {
     /// The queue stayed full until the deadline.
     #[error("the queue stayed full until the deadline")]
     TimedOut,
+    /// A signal handler ran, or somebody [interrupted](crate::Interrupter) this thread
+    /// ([`interruptible`](crate::QueueOptions::interruptible) handles only).
+    #[error("the wait was interrupted")]
+    Interrupted,
     /// The message is larger than the queue takes.
     #[error("the message has {length} bytes, this queue takes at most {max}")]
     TooLong {
@@ -189,6 +193,10 @@ pub enum RecvError {
     /// The queue stayed empty until the deadline.
     #[error("the queue stayed empty until the deadline")]
     TimedOut,
+    /// A signal handler ran, or somebody [interrupted](crate::Interrupter) this thread
+    /// ([`interruptible`](crate::QueueOptions::interruptible) handles only).
+    #[error("the wait was interrupted")]
+    Interrupted,
     /// The next message does not fit the caller's buffer; it is still in the queue, in its place.
     #[error("the message has {needed} bytes, the buffer has {room}")]
     BufferTooSmall {
@@ -277,6 +285,24 @@ pub enum AccessError {
     #[error("there is no room for it")]
     Full,
     /// After fork, or in a system call: the operating system refused, with this error number.
+    #[error("system error {0}")]
+    System(i32),
+}
+
+/// Why nobody will be told of the next message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotifyError {
+    /// Somebody is to be told already: one at a time, whatever the process.
+    #[error("a process is registered for notification already; there can be one at a time")]
+    Registered,
+    /// The lock stayed with a live process that does not run, for half a second.
+    #[error("a stopped process holds the lock")]
+    Busy,
+    /// A shared word makes no sense.
+    #[error("the queue is corrupt: a shared word makes no sense")]
+    Corrupt,
+    /// The operating system refused (no thread could be started, say), with this error number.
     #[error("system error {0}")]
     System(i32),
 }

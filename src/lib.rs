@@ -296,6 +296,8 @@ mod raw;
 
 #[allow(unsafe_code, reason = "the only maker of references into mapped memory")]
 mod region;
+
+mod interrupt;
 mod shm;
 
 mod inspect;
@@ -303,10 +305,12 @@ pub mod posix;
 mod queue;
 mod semaphore;
 
-pub use error::{AccessError, AcquireError, OpenError, RecvError, SendError, SendManyError};
+pub use error::{AccessError, AcquireError, NotifyError, OpenError, RecvError, SendError, SendManyError};
 pub use inspect::{deadlocks, list};
+pub use interrupt::Interrupter;
 pub use message::{
-    Batch, CAPACITY_DEFAULT, CAPACITY_MAX, MESSAGE_SIZE_DEFAULT, MESSAGE_SIZE_MAX, Message, PRIORITY_MAX, Received,
+    Access, Batch, CAPACITY_DEFAULT, CAPACITY_MAX, MESSAGE_SIZE_DEFAULT, MESSAGE_SIZE_MAX, Message, PRIORITY_MAX,
+    Received, Sender,
 };
 pub use name::{DEFAULT_DIR, DIR_VARIABLE, Kind, NAME_BYTES_MAX, Name, NameError, default_dir};
 pub use queue::{Queue, QueueOptions};

@@ -15,6 +15,27 @@ pub const CAPACITY_DEFAULT: u32 = 1024;
 /// The message size of a queue that is created without asking for one: 64 KiB.
 pub const MESSAGE_SIZE_DEFAULT: u64 = 64 << 10;
 
+/// What a descriptor of a queue is for: the access modes of `mq_open`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Receiving: O_RDONLY.
+    Receive,
+    /// Sending: O_WRONLY.
+    Send,
+    /// Both: O_RDWR.
+    Both,
+}
+
+/// Who sent the message that a [notification](crate::Queue::notify) tells of. For people, and for `siginfo_t`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sender {
+    /// Its process id, in its own pid namespace; 0 if it is not known any more.
+    pub pid: u32,
+    /// Its real user id.
+    pub uid: u32,
+}
+
 /// A message that was received, with the bytes it had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

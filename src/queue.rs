@@ -2,13 +2,14 @@
 //! unsafe code is here; [`shm::queue`](crate::shm) does the work.
 
 use crate::deadline::Wait;
-use crate::error::{AccessError, OpenError, RecvError, SendError, SendManyError};
-use crate::message::{Batch, Message, Received};
+use crate::error::{AccessError, NotifyError, OpenError, RecvError, SendError, SendManyError};
+use crate::message::{Access, Batch, Message, Received, Sender};
 use crate::name::{Kind, Name, default_dir};
 use crate::shm::queue::{Core, Sink, Wanted};
 use crate::shm::setup::{self, Lifetime, Setup};
 use crate::stat::{Attributes, QueueStat};
 use std::fmt;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,8 @@ pub struct QueueOptions {
     umask: bool,
     any_existing: bool,
     ephemeral: bool,
+    doorbell: bool,
+    interruptible: bool,
     dir: Option<PathBuf>,
 }
 
@@ -50,6 +53,8 @@ impl Default for QueueOptions {
             umask: false,
             any_existing: false,
             ephemeral: false,
+            doorbell: false,
+            interruptible: false,
             dir: None,
         }
     }
@@ -109,6 +114,20 @@ impl QueueOptions {
         self
     }
 
+    /// A queue that is created gets its [doorbell](Queue::doorbell) at once, and [`mode`](QueueOptions::mode) (all nine bits, as
+    /// `mq_open` keeps them) is that of the doorbell: read permission is for receiving, write permission for sending.
+    pub fn doorbell(&mut self, yes: bool) -> &mut QueueOptions {
+        self.doorbell = yes;
+        self
+    }
+
+    /// Whether a waiting call ends with `Interrupted` when a signal handler ran that was installed without SA_RESTART, or when
+    /// an [`Interrupter`](crate::Interrupter) says so. Off by default: then nothing interrupts.
+    pub fn interruptible(&mut self, yes: bool) -> &mut QueueOptions {
+        self.interruptible = yes;
+        self
+    }
+
     /// Opens the queue, or creates it if there is none. Atomic: of several that race, one creates.
     ///
     /// # Errors
@@ -148,6 +167,24 @@ impl QueueOptions {
     /// [`OpenError`]; `NotFound` if there is no such queue.
     pub fn unlink(&self, name: impl AsRef<[u8]>) -> Result<(), OpenError> {
         setup::unlink(Kind::Queue, &self.directory(), &Name::new(name)?)
+    }
+
+    /// Removes the name and nothing else: those who have the queue open go on with it, as POSIX's `mq_unlink` has it.
+    ///
+    /// # Errors
+    /// [`OpenError`]; `NotFound` if there is no such queue.
+    pub fn remove_name(&self, name: impl AsRef<[u8]>) -> Result<(), OpenError> {
+        self.unlink(name)
+    }
+
+    /// Opens the queue that a [doorbell](Queue::doorbell) belongs to: one that was passed over a socket, say. The queue must
+    /// have its name still, in the directory of these options.
+    ///
+    /// # Errors
+    /// [`OpenError`]; `NotAnObject` if the descriptor is none.
+    pub fn open_by_doorbell(&self, doorbell: BorrowedFd<'_>) -> Result<Queue, OpenError> {
+        let _ = doorbell;
+        todo!()
     }
 
     fn directory(&self) -> PathBuf {
@@ -522,6 +559,50 @@ impl Queue {
     /// Each message is thrown away by a store of its own: the others are still there.
     pub fn purge(&self) -> Result<usize, AccessError> {
         self.core.purge()
+    }
+
+    /// A descriptor for poll, select and epoll: readable while a message waits, writable while there is room. It is closed on exec
+    /// and shows nothing until [`arm_doorbell`](Queue::arm_doorbell).
+    ///
+    /// # Errors
+    /// [`OpenError`]; `System` with a permission error if this access is not granted.
+    pub fn doorbell(&self, access: Access) -> Result<OwnedFd, OpenError> {
+        let _ = access;
+        todo!()
+    }
+
+    /// From now on, and until this handle goes, everybody's sends and receives keep the doorbell right.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub fn arm_doorbell(&self) -> Result<(), AccessError> {
+        todo!()
+    }
+
+    /// Has `callback` called, once, when a message arrives in the empty queue and no receiver waits for it.
+    ///
+    /// # Errors
+    /// [`NotifyError`]; `Registered` if somebody is.
+    #[doc(alias = "mq_notify")]
+    pub fn notify(&self, callback: impl FnOnce(Sender) + Send + 'static) -> Result<(), NotifyError> {
+        let _ = callback;
+        todo!()
+    }
+
+    /// Takes back this process's registration, made through any handle on this queue; false if it has none.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub fn cancel_notify(&self) -> Result<bool, AccessError> {
+        todo!()
+    }
+
+    /// The process id of who is registered for [notification](Queue::notify), as it gave it when it attached.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub fn registered(&self) -> Result<Option<u32>, AccessError> {
+        todo!()
     }
 
     /// Closes the queue for everybody, and for good: senders get [`SendError::Closed`]; receivers get what is in the queue,
