@@ -16,6 +16,9 @@ pub const DIR_VARIABLE: &str = "CHAPPE_DIR";
 /// The longest name, in bytes, not counting the optional leading slash: the kernel's own limit for queue names.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// The beginning of the file name of a doorbell.
+const BELL_PREFIX: &str = "chappe.bell.";
+
 /// The longest file name the file systems of Linux take.
 const FILE_NAME_BYTES_MAX: usize = 255;
 
@@ -132,6 +135,17 @@ impl Name {
         }
         OsString::from_vec(file)
     }
+}
+
+/// The file that is the doorbell of the queue in this file: the name of no other one, ever.
+pub(crate) fn bell_file_name(inode: u64, created: u64) -> OsString {
+    OsString::from(format!("{BELL_PREFIX}{inode:x}-{created:x}"))
+}
+
+/// The inode of the queue that a doorbell of this name belongs to; `None` if it is no such name.
+pub(crate) fn bell_inode(file_name: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(file_name.strip_prefix(BELL_PREFIX.as_bytes())?).ok()?;
+    u64::from_str_radix(text.split_once('-')?.0, 16).ok()
 }
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo): stable for ever, which std's hashers do not promise.

@@ -9,8 +9,9 @@ use crate::shm::queue::{Core, Sink, Wanted};
 use crate::shm::setup::{self, Lifetime, Setup};
 use crate::stat::{Attributes, QueueStat};
 use std::fmt;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How to create or open a queue; made by [`Queue::options`], in the manner of `std::fs::OpenOptions`.
@@ -114,15 +115,19 @@ impl QueueOptions {
         self
     }
 
-    /// A queue that is created gets its [doorbell](Queue::doorbell) at once, and [`mode`](QueueOptions::mode) (all nine bits, as
-    /// `mq_open` keeps them) is that of the doorbell: read permission is for receiving, write permission for sending.
+    /// A queue that is created gets its [doorbell](Queue::doorbell) at once, and [`mode`](QueueOptions::mode) is what `mq_open`
+    /// means by it: read permission is for receiving, write permission for sending, and both are looked at when a doorbell
+    /// is given out. (A receiver writes to the queue's memory, too: so the file is given to everybody for both who may do
+    /// either. What protects a queue from its users is that of all queues: see SECURITY.md.)
     pub fn doorbell(&mut self, yes: bool) -> &mut QueueOptions {
         self.doorbell = yes;
         self
     }
 
-    /// Whether a waiting call ends with `Interrupted` when a signal handler ran that was installed without SA_RESTART, or when
-    /// an [`Interrupter`](crate::Interrupter) says so. Off by default: then nothing interrupts.
+    /// Whether a waiting call ends with `Interrupted` when a signal handler has run that was installed without SA_RESTART, or
+    /// when an [`Interrupter`](crate::Interrupter) says so. Off by default: then nothing interrupts. Before Linux 5.16 any
+    /// handler interrupts. A handler that runs in the first microseconds of a call, while it does not sleep yet, counts as one
+    /// that ran before it.
     pub fn interruptible(&mut self, yes: bool) -> &mut QueueOptions {
         self.interruptible = yes;
         self
@@ -166,25 +171,34 @@ impl QueueOptions {
     /// # Errors
     /// [`OpenError`]; `NotFound` if there is no such queue.
     pub fn unlink(&self, name: impl AsRef<[u8]>) -> Result<(), OpenError> {
-        setup::unlink(Kind::Queue, &self.directory(), &Name::new(name)?)
+        setup::unlink(Kind::Queue, &self.directory(), &Name::new(name)?, true)
     }
 
-    /// Removes the name and nothing else: those who have the queue open go on with it, as POSIX's `mq_unlink` has it.
+    /// Removes the name and nothing else: those who have the queue open go on with it, as POSIX has it. Its memory goes with
+    /// the last of them.
     ///
     /// # Errors
-    /// [`OpenError`]; `NotFound` if there is no such queue.
+    /// [`OpenError`]; `NotFound` if there is no such queue. What is no queue is removed all the same, as by
+    /// [`unlink`](QueueOptions::unlink).
+    ///
+    /// # If a process dies here
+    /// The name is gone or it is not; its [doorbell](Queue::doorbell) may be left as an empty file.
+    #[doc(alias = "mq_unlink")]
     pub fn remove_name(&self, name: impl AsRef<[u8]>) -> Result<(), OpenError> {
-        self.unlink(name)
+        setup::unlink(Kind::Queue, &self.directory(), &Name::new(name)?, false)
     }
 
-    /// Opens the queue that a [doorbell](Queue::doorbell) belongs to: one that was passed over a socket, say. The queue must
-    /// have its name still, in the directory of these options.
+    /// Opens the queue that a [doorbell](Queue::doorbell) belongs to: one that came over a socket, say. The queue must have a
+    /// name still, and this process must be allowed to open it by that.
     ///
     /// # Errors
-    /// [`OpenError`]; `NotAnObject` if the descriptor is none.
-    pub fn open_by_doorbell(&self, doorbell: BorrowedFd<'_>) -> Result<Queue, OpenError> {
-        let _ = doorbell;
-        todo!()
+    /// [`OpenError`]; `NotAnObject` if the descriptor is no doorbell, or that of a queue without a name.
+    ///
+    /// # If a process dies here
+    /// As for [`open`](QueueOptions::open).
+    pub fn open_by_doorbell(&self, doorbell: impl AsFd) -> Result<Queue, OpenError> {
+        let core = setup::by_doorbell(doorbell.as_fd(), &self.setup(None, Lifetime::Open), &self.wanted())?;
+        Ok(self.finish(core))
     }
 
     fn directory(&self) -> PathBuf {
@@ -192,8 +206,24 @@ impl QueueOptions {
     }
 
     fn set_up(&self, name: &[u8], lifetime: Lifetime) -> Result<Queue, OpenError> {
-        let setup = Setup {
-            name: Some(Name::new(name)?),
+        let setup = self.setup(Some(Name::new(name)?), lifetime);
+        Ok(self.finish(setup::set_up(&setup, &self.wanted())?))
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted { capacity: self.capacity, message_size: self.message_size }
+    }
+
+    fn finish(&self, mut core: Core) -> Queue {
+        if self.interruptible {
+            core.let_be_interrupted();
+        }
+        Queue { core: Arc::new(core) }
+    }
+
+    fn setup(&self, name: Option<Name>, lifetime: Lifetime) -> Setup {
+        Setup {
+            name,
             dir: self.directory(),
             lifetime,
             compare: !self.any_existing,
@@ -201,9 +231,8 @@ impl QueueOptions {
             umask: self.umask,
             ephemeral: self.ephemeral,
             strict: false,
-        };
-        let wanted = Wanted { capacity: self.capacity, message_size: self.message_size };
-        Ok(Queue { core: setup::set_up(&setup, &wanted)? })
+            doorbell: self.doorbell,
+        }
     }
 }
 
@@ -238,7 +267,7 @@ impl QueueOptions {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Queue {
-    core: Core,
+    core: Arc<Core>,
 }
 
 impl Queue {
@@ -561,48 +590,99 @@ impl Queue {
         self.core.purge()
     }
 
-    /// A descriptor for poll, select and epoll: readable while a message waits, writable while there is room. It is closed on exec
-    /// and shows nothing until [`arm_doorbell`](Queue::arm_doorbell).
+    /// A descriptor for poll, select and epoll: readable while a message waits, writable while there is room, both if both.
+    /// Edge-triggered epoll sees an event for each message that is sent, and for each that is received.
+    ///
+    /// It is one of its own (its O_NONBLOCK flag is nobody else's), close-on-exec, can be passed to other processes, and shows
+    /// nothing before [`arm_doorbell`](Queue::arm_doorbell). With [`Access::Receive`] it shows only whether it is readable, with
+    /// `Send` only whether it is writable. Nothing is to be read from it or written to it. It stays open when this handle goes.
     ///
     /// # Errors
-    /// [`OpenError`]; `System` with a permission error if this access is not granted.
+    /// [`OpenError::System`]; with a permission error if the queue's mode does not grant this access.
+    ///
+    /// # If a process dies here
+    /// An empty file may be left beside the queue, which goes with it.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use chappe::{Access, Queue};
+    /// use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    /// let queue = Queue::options().dir(dir.path()).create("/orders")?;
+    /// let bell = queue.doorbell(Access::Both)?;
+    /// queue.arm_doorbell()?;
+    /// queue.send(b"ship", 0)?;
+    /// let mut polled = [PollFd::new(&bell, PollFlags::IN | PollFlags::OUT)];
+    /// poll(&mut polled, Some(&Timespec::default()))?;
+    /// assert_eq!(polled[0].revents(), PollFlags::IN | PollFlags::OUT);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn doorbell(&self, access: Access) -> Result<OwnedFd, OpenError> {
-        let _ = access;
-        todo!()
+        let path = || self.core.bell_path().unwrap_or_default();
+        self.core.doorbell(access).map_err(|source| OpenError::System {
+            step: "open the doorbell",
+            path: path(),
+            source,
+        })
     }
 
-    /// From now on, and until this handle goes, everybody's sends and receives keep the doorbell right.
+    /// From now on, and until this handle goes, everybody's sends and receives keep the doorbell right: each of them
+    /// costs about as much as one on a kernel's queue then. Until somebody arms it, it costs nothing.
+    ///
+    /// Starts a thread that wakes twice a second, for what the dead did not do: a sender that is killed between its commit and the
+    /// doorbell costs those who poll half a second.
     ///
     /// # Errors
     /// [`AccessError`].
     pub fn arm_doorbell(&self) -> Result<(), AccessError> {
-        todo!()
+        Ok(self.core.arm_doorbell()?)
     }
 
-    /// Has `callback` called, once, when a message arrives in the empty queue and no receiver waits for it.
+    /// Has `callback` called, once, when a message arrives in the empty queue and no receiver waits for it: in a queue
+    /// that is not empty now, after it has been empty. There can be one registration at a time, of all processes.
+    ///
+    /// It is called on a thread of this library that blocks all signals, and told who sent the message. The send that causes it
+    /// waits until it has returned, 100 ms at most. It may register again, and use the queue otherwise.
     ///
     /// # Errors
     /// [`NotifyError`]; `Registered` if somebody is.
+    ///
+    /// # If a process dies
+    /// The registrant: the place is free for the next who registers. A sender between its commit and the notification: it comes
+    /// within half a second.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use chappe::Queue;
+    /// let queue = Queue::options().dir(dir.path()).create("/orders")?;
+    /// let (tell, told) = std::sync::mpsc::channel();
+    /// queue.notify(move |sender| tell.send(sender.pid).unwrap())?;
+    /// queue.send(b"ship", 0)?;
+    /// assert_eq!(told.recv()?, std::process::id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[doc(alias = "mq_notify")]
     pub fn notify(&self, callback: impl FnOnce(Sender) + Send + 'static) -> Result<(), NotifyError> {
-        let _ = callback;
-        todo!()
+        self.core.notify(Box::new(callback))
     }
 
-    /// Takes back this process's registration, made through any handle on this queue; false if it has none.
+    /// Takes back the registration that was made through this handle; false if there is none (any more).
     ///
     /// # Errors
     /// [`AccessError`].
+    ///
+    /// # If a process dies here
+    /// As for [`notify`](Queue::notify).
     pub fn cancel_notify(&self) -> Result<bool, AccessError> {
-        todo!()
+        Ok(self.core.cancel_notify()?)
     }
 
-    /// The process id of who is registered for [notification](Queue::notify), as it gave it when it attached.
+    /// The process id of who is registered for [notification](Queue::notify), in its own pid namespace, as it was when it
+    /// opened the queue. It may have died since.
     ///
     /// # Errors
     /// [`AccessError`].
     pub fn registered(&self) -> Result<Option<u32>, AccessError> {
-        todo!()
+        Ok(self.core.registered()?)
     }
 
     /// Closes the queue for everybody, and for good: senders get [`SendError::Closed`]; receivers get what is in the queue,
@@ -616,6 +696,12 @@ impl Queue {
     /// The queue is closed or it is not; if nobody was woken, blocked participants notice within half a second.
     pub fn close(&self) -> Result<(), AccessError> {
         self.core.close()
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.core.leave();
     }
 }
 

@@ -221,7 +221,7 @@ impl SemaphoreOptions {
     /// # Errors
     /// [`OpenError`]; `NotFound` if there is no such semaphore.
     pub fn unlink(&self, name: impl AsRef<[u8]>) -> Result<(), OpenError> {
-        setup::unlink(Kind::Semaphore, &self.directory(), &Name::new(name)?)
+        setup::unlink(Kind::Semaphore, &self.directory(), &Name::new(name)?, true)
     }
 
     fn directory(&self) -> PathBuf {
@@ -238,6 +238,7 @@ impl SemaphoreOptions {
             umask: self.umask,
             ephemeral: self.ephemeral,
             strict: self.strict,
+            doorbell: false,
         }
     }
 

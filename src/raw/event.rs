@@ -8,6 +8,9 @@
 //! A sleeper sets W *before* it looks for the last time, so a waker that published before it looked at W either sees W or
 //! was seen. A woken sleeper does the same again, so it never leaves others behind a clear W. Nothing is lost when a sleeper
 //! is killed: W then causes one wake in vain.
+//!
+//! A second flag, A, asks whoever has news to look after more than sleepers (see `docs/recovery.md`, the doorbell). It is set
+//! before its setter looks, as W is.
 
 use super::Shared;
 use crate::sync::{AtomicU32, Ordering, fence, fence_after_rmw, futex};
@@ -15,8 +18,9 @@ use std::time::Duration;
 
 /// "Someone may sleep here."
 const W: u32 = 1;
-/// Flag bits: W, and one that is reserved for doorbells.
-const FLAGS: u32 = 3;
+/// "Whoever has news shall look after the doorbell and the registration."
+const A: u32 = 2;
+const FLAGS: u32 = W | A;
 /// One step of the sequence.
 const STEP: u32 = 4;
 
@@ -61,14 +65,48 @@ impl Event {
         futex::wait_watching(&self.0, announced.0, watched, timeout)
     }
 
-    /// Wakes up to `news` sleepers if there may be any. The caller has just published by an atomic read-modify-write.
+    /// As [`sleep`](Event::sleep), and no longer than `interrupt` is 0 and no signal handler runs that was installed without
+    /// SA_RESTART.
+    pub(crate) fn sleep_interruptibly(
+        &self,
+        announced: Announced,
+        interrupt: &AtomicU32,
+        timeout: Duration,
+    ) -> futex::Slept {
+        futex::wait_interruptibly(&self.0, announced.0, interrupt, timeout)
+    }
+
+    /// Wakes up to `news` sleepers if there may be any. The caller has just published by an atomic read-modify-write. Returns
+    /// whether it shall see to the doorbell and the registration.
     #[inline(always)]
-    pub(crate) fn signal(&self, news: u32) {
-        // Partner: `announce`. The publication is ordered before this load.
+    pub(crate) fn signal(&self, news: u32) -> bool {
+        // Partners: `announce` and `draw_attention`. The publication is ordered before this load.
         fence_after_rmw();
-        if self.0.load(Ordering::Relaxed) & W != 0 {
+        let word = self.0.load(Ordering::Relaxed);
+        if word & FLAGS == 0 {
+            return false;
+        }
+        if word & W != 0 {
             self.wake(news);
         }
+        word & A != 0
+    }
+
+    /// Sets or clears A. What is looked at after it was set was either published before the next signal, or that signal
+    /// says so.
+    pub(crate) fn draw_attention(&self, yes: bool) {
+        if yes {
+            self.0.fetch_or(A, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+        } else {
+            self.0.fetch_and(!A, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether A is set.
+    #[inline(always)]
+    pub(crate) fn has_attention(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & A != 0
     }
 
     /// Wakes all sleepers, whether W is set or not: a clear W means only that somebody was woken and has not looked yet.

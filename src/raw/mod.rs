@@ -7,6 +7,7 @@ pub(crate) mod event;
 pub(crate) mod index;
 pub(crate) mod ledger;
 pub(crate) mod lock;
+pub(crate) mod notice;
 pub(crate) mod owner;
 pub(crate) mod permits;
 pub(crate) mod ring;

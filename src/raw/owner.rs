@@ -14,6 +14,8 @@ const ENDING: u32 = 2;
 /// The bits of the state proper. Above them, the incarnation: one more each time the entry is occupied.
 const STATE: u32 = 3;
 const INCARNATION: u32 = 4;
+/// In `waits`: it polls.
+const POLLS: u32 = 1 << 31;
 
 /// An entry's state and incarnation, as they were seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +51,9 @@ pub(crate) struct Entry {
     command_runs: AtomicU32,
     /// A word that the kernel marks when the process ends, if it has a [keeper](crate::sys::keeper); else 0.
     pub keeper: AtomicU32,
-    spare: [AtomicU32; 3],
+    /// Bits 0..30: how many threads are inside a receive that waits; bit 31: it polls the doorbell.
+    waits: AtomicU32,
+    spare: [AtomicU32; 2],
 }
 
 // SAFETY: repr(C), atomics only, and no padding (asserted by the layout).
@@ -76,7 +80,8 @@ impl Entry {
             pinned: none(),
             command_runs: none(),
             keeper: none(),
-            spare: [none(), none(), none()],
+            waits: none(),
+            spare: [none(), none()],
         }
     }
 
@@ -93,6 +98,7 @@ impl Entry {
     pub(crate) fn occupy(&self) -> bool {
         self.pinned.store(0, Ordering::Relaxed);
         self.command_runs.store(0, Ordering::Relaxed);
+        self.waits.store(0, Ordering::Relaxed);
         self.keeper.store(0, Ordering::SeqCst);
         let next = |before: u32| Some((before & !STATE).wrapping_add(INCARNATION) | IN_USE);
         // The closure always gives a word, so this cannot fail.
@@ -116,6 +122,37 @@ impl Entry {
     /// entry that was occupied since is not marked: its keeper's word was cleared first.
     pub(crate) fn is_marked(&self, seen: Stage) -> bool {
         seen.0 & STATE == IN_USE && keeper::is_marked(self.keeper.load(Ordering::SeqCst)) && self.stage() == seen
+    }
+
+    /// A thread of this participant begins to wait for a message.
+    pub(crate) fn begin_to_wait(&self) {
+        self.waits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It has left the wait.
+    pub(crate) fn end_waiting(&self) {
+        // Release, partner `waiting`: who does not count it any more sees the message taken that it took.
+        self.waits.fetch_sub(1, Ordering::Release);
+    }
+
+    /// How many threads of this participant wait for a message; 0 if there is no such participant.
+    pub(crate) fn waiting(&self) -> u32 {
+        if self.in_use() { self.waits.load(Ordering::Acquire) & !POLLS } else { 0 }
+    }
+
+    /// Says that this participant polls the doorbell.
+    pub(crate) fn begin_to_poll(&self) {
+        self.waits.fetch_or(POLLS, Ordering::Relaxed);
+    }
+
+    /// Whether there is such a participant, and it polls the doorbell.
+    pub(crate) fn polls(&self) -> bool {
+        self.in_use() && self.waits.load(Ordering::Relaxed) & POLLS != 0
+    }
+
+    /// It waits and polls no more: it has left, or is dead.
+    pub(crate) fn forget_waits(&self) {
+        self.waits.store(0, Ordering::Relaxed);
     }
 
     /// Says which CPU this participant is confined to, + 1; 0 for none.

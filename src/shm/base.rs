@@ -45,6 +45,11 @@ impl Base {
         self.creator == Some(process::generation())
     }
 
+    /// Where the name is.
+    pub(crate) fn path(&self) -> Option<&PathBuf> {
+        self.path.as_ref()
+    }
+
     /// L1, L2: ends the object for everybody.
     pub(crate) fn end(&self, object: &impl Object, life: Life) {
         object.life().fetch_max(life as u32, Ordering::SeqCst);
@@ -81,15 +86,17 @@ impl Base {
         self.member.recover(object, me, wait)
     }
 
-    /// The handle goes: an ephemeral object goes with its creator.
-    pub(crate) fn leave(&self, object: &impl Object) {
+    /// The handle goes: an ephemeral object goes with its creator. Returns whether it did.
+    pub(crate) fn leave(&self, object: &impl Object) -> bool {
         // One that has resigned has no descriptor of the file any more.
-        if self.is_creator() && !self.member.has_resigned() {
+        let ends = self.is_creator() && !self.member.has_resigned();
+        if ends {
             let _roster = process::roster();
             // It may be gone by now; whoever looks after orphans tries again.
             self.remove_name();
             self.end(object, Life::Unlinked);
         }
         self.member.detach(object);
+        ends
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong below the verbs, and what each verb calls it.
 
-use crate::error::{AccessError, AcquireError, RecvError, SendError};
+use crate::error::{AccessError, AcquireError, NotifyError, RecvError, SendError};
 use crate::raw::Corrupt;
 use std::io;
 
@@ -13,6 +13,8 @@ pub(crate) enum Fault {
     Busy,
     /// All places of the attach table are taken.
     Full,
+    /// A signal handler or an interrupter ended an interruptible wait.
+    Interrupted,
     /// The system refused, with this error number.
     System(i32),
 }
@@ -35,6 +37,7 @@ impl From<Fault> for io::Error {
             Fault::Corrupt => io::Error::new(io::ErrorKind::InvalidData, "a shared word makes no sense"),
             Fault::Busy => io::Error::from_raw_os_error(libc::EBUSY),
             Fault::Full => io::Error::from_raw_os_error(libc::EUSERS),
+            Fault::Interrupted => io::Error::from_raw_os_error(libc::EINTR),
             Fault::System(errno) => io::Error::from_raw_os_error(errno),
         }
     }
@@ -46,6 +49,7 @@ impl From<Fault> for SendError {
             Fault::Corrupt => SendError::Corrupt,
             Fault::Busy => SendError::Busy,
             Fault::Full => SendError::System(libc::EUSERS),
+            Fault::Interrupted => SendError::Interrupted,
             Fault::System(errno) => SendError::System(errno),
         }
     }
@@ -57,6 +61,7 @@ impl From<Fault> for RecvError {
             Fault::Corrupt => RecvError::Corrupt,
             Fault::Busy => RecvError::Busy,
             Fault::Full => RecvError::System(libc::EUSERS),
+            Fault::Interrupted => RecvError::Interrupted,
             Fault::System(errno) => RecvError::System(errno),
         }
     }
@@ -68,7 +73,20 @@ impl From<Fault> for AccessError {
             Fault::Corrupt => AccessError::Corrupt,
             Fault::Busy => AccessError::Busy,
             Fault::Full => AccessError::System(libc::EUSERS),
+            Fault::Interrupted => AccessError::System(libc::EINTR),
             Fault::System(errno) => AccessError::System(errno),
+        }
+    }
+}
+
+impl From<Fault> for NotifyError {
+    fn from(fault: Fault) -> NotifyError {
+        match fault {
+            Fault::Corrupt => NotifyError::Corrupt,
+            Fault::Busy => NotifyError::Busy,
+            Fault::Full => NotifyError::System(libc::EUSERS),
+            Fault::Interrupted => NotifyError::System(libc::EINTR),
+            Fault::System(errno) => NotifyError::System(errno),
         }
     }
 }
@@ -79,6 +97,7 @@ impl From<Fault> for AcquireError {
             Fault::Corrupt => AcquireError::Corrupt,
             Fault::Busy => AcquireError::Busy,
             Fault::Full => AcquireError::System(libc::EUSERS),
+            Fault::Interrupted => AcquireError::System(libc::EINTR),
             Fault::System(libc::ENOSPC) => AcquireError::NoSpace,
             Fault::System(errno) => AcquireError::System(errno),
         }

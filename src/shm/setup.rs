@@ -7,12 +7,12 @@ use super::layout::{Geometry, Identity, Life, NAME_BYTE, OutOfRange, Refusal, VE
 use super::member::Member;
 use super::{queue, semaphore};
 use crate::error::OpenError;
-use crate::name::{Kind, Name};
+use crate::name::{Kind, Name, bell_inode};
 use crate::raw::word::Owner;
 use crate::region::Region;
 use crate::stat::Object;
 use crate::sys::file::{self, Facts, File};
-use crate::sys::{bytelock, process};
+use crate::sys::{bytelock, fifo, process};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -44,6 +44,8 @@ pub(crate) struct Setup {
     pub umask: bool,
     pub ephemeral: bool,
     pub strict: bool,
+    /// A queue gets its doorbell at once, and `mode` is that of POSIX's.
+    pub doorbell: bool,
 }
 
 /// An open object of some kind, as setting up sees it.
@@ -56,13 +58,20 @@ pub(crate) trait Core: Sized {
     /// A handle on a mapped object that has yet to attach; `None` if the geometry is another kind's.
     fn new(base: Base, geometry: Geometry, region: Region) -> Option<Self>;
     /// Makes the words of a new object that are not zero. Nobody else can see the file yet.
-    fn initialise(&self, wanted: &Self::Wanted) -> Result<(), Fault>;
+    /// `posix_mode`: a queue gets its doorbell, for use by these permission bits.
+    fn initialise(&self, wanted: &Self::Wanted, posix_mode: Option<u32>) -> Result<(), Fault>;
     /// Whether it has what was asked for.
     fn compare(&self, wanted: &Self::Wanted) -> Result<(), OpenError>;
     /// Takes part.
     fn attach(&self) -> Result<(), Fault>;
     fn base(&self) -> &Base;
     fn base_mut(&mut self) -> &mut Base;
+    /// Its name was taken, so it was never there.
+    fn give_up_creating(&mut self) {
+        self.base_mut().give_up_creating();
+    }
+    /// Its name was removed: removes what goes with it.
+    fn name_is_gone(&self) {}
     /// See [`Base::end_if_orphaned`].
     fn end_if_orphaned(&self) -> Result<bool, Fault>;
     /// See [`Base::end`].
@@ -118,15 +127,48 @@ pub(crate) fn from_fd<C: Core>(fd: OwnedFd, setup: &Setup, wanted: &C::Wanted) -
     Ok(core)
 }
 
+/// Opens the queue that a doorbell belongs to, in the directory that the doorbell is in.
+pub(crate) fn by_doorbell(
+    doorbell: BorrowedFd<'_>,
+    setup: &Setup,
+    wanted: &queue::Wanted,
+) -> Result<queue::Core, OpenError> {
+    let foreign = |reason| not_ours(Kind::Queue, Path::new("a descriptor"), reason);
+    let bell = fifo::facts_if_fifo(doorbell).ok().flatten().ok_or_else(|| foreign("it is no doorbell"))?;
+    let path = file::path_of(doorbell).map_err(|source| failed("look at", Path::new("a descriptor"), source))?;
+    let inode = path.file_name().and_then(|name| bell_inode(name.as_bytes()));
+    let (Some(inode), Some(dir)) = (inode, path.parent()) else { return Err(foreign("it is no doorbell")) };
+    for path in paths(Kind::Queue, dir)? {
+        if !file::facts_at(&path).is_ok_and(|facts| (facts.device, facts.inode) == (bell.device, inode)) {
+            continue;
+        }
+        let core = open_whatever::<queue::Core>(setup, None, &path, wanted)?;
+        if let Some(core) = core.filter(|core| core.has_bell(bell.inode)) {
+            return Ok(core);
+        }
+    }
+    Err(foreign("the queue that it belongs to has no name any more"))
+}
+
 /// Opens the object at `path`; `None` if there is none (any more).
 fn open<C: Core>(setup: &Setup, name: &Name, path: &Path, wanted: &C::Wanted) -> Result<Option<C>, OpenError> {
+    open_whatever(setup, Some(name), path, wanted)
+}
+
+/// As [`open`], whatever its name if none is given.
+fn open_whatever<C: Core>(
+    setup: &Setup,
+    name: Option<&Name>,
+    path: &Path,
+    wanted: &C::Wanted,
+) -> Result<Option<C>, OpenError> {
     let fd = match file::open(path) {
         Ok(fd) => fd,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(refused_open(C::KIND, path, source)),
     };
     let identity = examine(C::KIND, &fd, path)?;
-    if identity.name.as_ref() != Some(name) {
+    if name.is_some() && identity.name.as_ref() != name {
         // Only the files of long names can be shared by two: the hash of one is that of another.
         return Err(not_ours(C::KIND, path, ANOTHER_NAME));
     }
@@ -134,10 +176,11 @@ fn open<C: Core>(setup: &Setup, name: &Name, path: &Path, wanted: &C::Wanted) ->
     if setup.compare {
         core.compare(wanted)?;
     }
-    if core.end_if_orphaned().map_err(|fault| translate(fault, &name.to_string(), path))? {
+    let fault = |fault| translate(fault, &name.map_or_else(|| path.display().to_string(), Name::to_string), path);
+    if core.end_if_orphaned().map_err(fault)? {
         return Ok(None);
     }
-    core.attach().map_err(|fault| translate(fault, &name.to_string(), path))?;
+    core.attach().map_err(fault)?;
     Ok(Some(core))
 }
 
@@ -171,13 +214,13 @@ fn mode(setup: &Setup) -> u32 {
 /// Creates the object in a file without a name, and names it; `None` if the name is taken.
 fn create<C: Core>(setup: &Setup, name: &Name, path: &Path, wanted: &C::Wanted) -> Result<Option<C>, OpenError> {
     C::geometry(wanted).map_err(out_of_range)?;
-    let fd = file::create_unnamed(&setup.dir, mode(setup))
-        .map_err(|source| failed("create a file in", &setup.dir, source))?;
+    let bits = if setup.doorbell { queue::widened(mode(setup)) } else { mode(setup) };
+    let fd = file::create_unnamed(&setup.dir, bits).map_err(|source| failed("create a file in", &setup.dir, source))?;
     let mut core = prepare::<C>(fd, setup, Some((name, path)), path, wanted)?;
     match file::name(core.base().member.fd(), path) {
         Ok(()) => Ok(Some(core)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            core.base_mut().give_up_creating();
+            core.give_up_creating();
             Ok(None)
         }
         Err(source) => Err(failed("name", path, source)),
@@ -200,7 +243,7 @@ fn prepare<C: Core>(
     write_fixed(&fd, &identity).map_err(|source| failed("reserve memory for", path, source))?;
     let mut core = map::<C>(named.map(|(_, path)| path), path, fd, &identity)?;
     let fault = |fault| translate(fault, &path.display().to_string(), path);
-    core.initialise(wanted).and_then(|()| core.attach()).map_err(fault)?;
+    core.initialise(wanted, setup.doorbell.then(|| mode(setup))).and_then(|()| core.attach()).map_err(fault)?;
     if ephemeral {
         core.base_mut().become_creator().map_err(fault)?;
     }
@@ -229,13 +272,13 @@ fn is_orphan<C: Core>(path: &Path) -> bool {
     core.is_ok_and(|core| core.end_if_orphaned().unwrap_or(false))
 }
 
-/// Removes a name, and ends the object behind it for those who have it open.
-pub(crate) fn unlink(kind: Kind, dir: &Path, name: &Name) -> Result<(), OpenError> {
+/// Removes a name, and ends the object behind it for those who have it open, or not.
+pub(crate) fn unlink(kind: Kind, dir: &Path, name: &Name, end: bool) -> Result<(), OpenError> {
     let path = dir.join(name.file_name(kind));
     for _ in 0..ROUNDS {
         let once = match kind {
-            Kind::Queue => unlink_once::<queue::Core>(&path),
-            Kind::Semaphore => unlink_once::<semaphore::Core>(&path),
+            Kind::Queue => unlink_once::<queue::Core>(&path, end),
+            Kind::Semaphore => unlink_once::<semaphore::Core>(&path, end),
         };
         match once {
             Ok(true) => return Ok(()),
@@ -250,7 +293,7 @@ pub(crate) fn unlink(kind: Kind, dir: &Path, name: &Name) -> Result<(), OpenErro
 }
 
 /// False if the name leads to another file by now.
-fn unlink_once<C: Core>(path: &Path) -> io::Result<bool> {
+fn unlink_once<C: Core>(path: &Path, end: bool) -> io::Result<bool> {
     // Opened first: afterwards there is no way to it. What cannot be opened, or is no such object, is removed all the same.
     let Ok(fd) = file::open(path) else { return file::remove(path).map(|()| true) };
     let core =
@@ -259,7 +302,10 @@ fn unlink_once<C: Core>(path: &Path) -> io::Result<bool> {
         return Ok(false);
     }
     if let Ok(core) = core {
-        core.end(Life::Unlinked);
+        if end {
+            core.end(Life::Unlinked);
+        }
+        core.name_is_gone();
     }
     Ok(true)
 }
@@ -370,6 +416,7 @@ fn translate(fault: Fault, name: &str, path: &Path) -> OpenError {
         Fault::Corrupt => OpenError::Corrupt { name: name.into() },
         Fault::Full => OpenError::Full { name: name.into(), max: Owner::INDEX_MAX + 1 },
         Fault::Busy => failed("attach to", path, io::Error::from_raw_os_error(libc::EBUSY)),
+        Fault::Interrupted => failed("attach to", path, io::Error::from_raw_os_error(libc::EINTR)),
         Fault::System(errno) => failed("attach to", path, io::Error::from_raw_os_error(errno)),
     }
 }

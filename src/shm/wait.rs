@@ -87,6 +87,10 @@ pub(crate) trait Awaited {
     fn recover(&self) -> Result<(), Fault>;
     /// Sees whether what is waited for can never come, at the end of a sleep too short for [`recover`](Awaited::recover).
     fn over(&self) -> Result<(), Fault>;
+    /// Whether somebody ends this wait; asked once for each interruption.
+    fn interrupted(&self) -> bool {
+        false
+    }
     /// Counts a call that sleeps.
     fn blocked(&self);
     /// Sleeps until a signal after `announced`, at most `timeout`, or until there is another reason to look.
@@ -140,9 +144,14 @@ pub(crate) fn sleep_for<T, E: From<Fault>>(
     mut attempt: impl FnMut(bool) -> Result<Option<T>, E>,
 ) -> Result<Option<T>, E> {
     let (mut counted, mut looked, mut watched) = (false, Instant::now(), false);
+    let mut interrupted = false;
     loop {
         let announced = event.announce();
         match attempt(true) {
+            Ok(None) if interrupted || awaited.interrupted() => {
+                event.signal(1);
+                return Err(Fault::Interrupted.into());
+            }
             Ok(None) => {}
             Ok(item) => return Ok(item),
             Err(error) => {
@@ -173,6 +182,11 @@ pub(crate) fn sleep_for<T, E: From<Fault>>(
                 looked = Instant::now();
             }
             Slept::Awake => {}
+            // The kernel has restarted the others. Looked once more all the same: what came meanwhile is received.
+            Slept::Interrupted => {
+                let _ = awaited.interrupted();
+                interrupted = true;
+            }
             Slept::TimedOut => awaited.over()?,
             Slept::Refused(errno) => return Err(Fault::System(errno).into()),
         }

@@ -4,11 +4,12 @@ use super::held;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{self, AtFlags, FallocateFlags, Mode, OFlags, inotify};
 use rustix::io::Errno;
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What fstat(2) tells of a file.
@@ -20,6 +21,7 @@ pub(crate) struct Facts {
     pub size: u64,
     pub mode: u32,
     pub uid: u32,
+    pub gid: u32,
     /// Bytes of memory or disk that the file takes.
     pub memory: u64,
 }
@@ -97,6 +99,11 @@ pub(crate) fn reopen(fd: BorrowedFd<'_>) -> io::Result<File> {
     }
 }
 
+/// The path that a descriptor was opened by, as the kernel remembers it.
+pub(crate) fn path_of(fd: BorrowedFd<'_>) -> io::Result<PathBuf> {
+    Ok(PathBuf::from(OsString::from_vec(fs::readlink(own_path(fd)?.as_c_str(), Vec::new())?.into_bytes())))
+}
+
 /// The way to a descriptor's file that needs no name.
 fn own_path(fd: BorrowedFd<'_>) -> io::Result<CString> {
     Ok(CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd()))?)
@@ -141,6 +148,7 @@ fn to_facts(stat: &fs::Stat) -> Facts {
         size: u64::try_from(stat.st_size).unwrap_or(0),
         mode: stat.st_mode & 0o7777,
         uid: stat.st_uid,
+        gid: stat.st_gid,
         memory: u64::try_from(stat.st_blocks).unwrap_or(0) * 512,
     }
 }

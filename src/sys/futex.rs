@@ -14,18 +14,15 @@ pub(crate) enum Slept {
     Awake,
     /// The time ran out.
     TimedOut,
+    /// A signal handler ran that was installed without SA_RESTART, or the word for interruptions was changed.
+    Interrupted,
     /// The kernel refused, with this error number: the word is not mapped any more, say.
     Refused(i32),
 }
 
 /// Sleeps while `*word == expected`, at most `timeout` (CLOCK_MONOTONIC).
 pub(crate) fn wait(word: &AtomicU32, expected: u32, timeout: Duration) -> Slept {
-    // Bounded sleeps only, so this never saturates in practice.
-    let timeout = Timespec {
-        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(timeout.subsec_nanos()),
-    };
-    match futex::wait(word, Flags::empty(), expected, Some(&timeout)) {
+    match futex::wait(word, Flags::empty(), expected, Some(&timespec(timeout))) {
         Ok(()) | Err(Errno::AGAIN | Errno::INTR) => Slept::Awake,
         Err(Errno::TIMEDOUT) => Slept::TimedOut,
         Err(errno) => Slept::Refused(errno.raw_os_error()),
@@ -43,27 +40,57 @@ pub(crate) fn wait_watching(
     if watched.is_empty() {
         return wait(word, expected, timeout);
     }
-    let one = |word: &AtomicU32, value: u32| {
-        let mut one = futex::Wait::new();
-        one.val = value.into();
-        one.uaddr = futex::WaitPtr::new(std::ptr::from_ref(word).cast_mut().cast());
-        one.flags = futex::WaitFlags::SIZE_U32;
-        one
-    };
-    let mut waits = vec![one(word, expected)];
-    waits.extend(watched.iter().map(|(word, value)| one(word, *value)));
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let until = Duration::new(now.tv_sec as u64, now.tv_nsec as u32).saturating_add(timeout);
-    let until = Timespec {
-        tv_sec: i64::try_from(until.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(until.subsec_nanos()),
-    };
-    match futex::waitv(&waits, futex::WaitvFlags::empty(), Some(&until), futex::ClockId::Monotonic) {
+    let mut waits = vec![one_of_several(word, expected)];
+    waits.extend(watched.iter().map(|(word, value)| one_of_several(word, *value)));
+    match futex::waitv(&waits, futex::WaitvFlags::empty(), Some(&instant_after(timeout)), futex::ClockId::Monotonic) {
         Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Slept::Awake,
         Err(Errno::TIMEDOUT) => Slept::TimedOut,
         // The kernel cannot, or not now: then only the first word counts.
         Err(_) => wait(word, expected, timeout),
     }
+}
+
+/// As [`wait`], and also while `interrupt` is 0 and no signal handler runs that was installed without SA_RESTART: the kernel
+/// restarts this call after others, which it does with no other timed wait on a futex. On a kernel that does not have the call (before
+/// 5.16) every handler interrupts, and `interrupt` is looked at only before the sleep.
+pub(crate) fn wait_interruptibly(word: &AtomicU32, expected: u32, interrupt: &AtomicU32, timeout: Duration) -> Slept {
+    let waits = [one_of_several(word, expected), one_of_several(interrupt, 0)];
+    let until = instant_after(timeout);
+    match futex::waitv(&waits, futex::WaitvFlags::empty(), Some(&until), futex::ClockId::Monotonic) {
+        Ok(1) | Err(Errno::INTR) => Slept::Interrupted,
+        Ok(_) | Err(Errno::AGAIN) => Slept::Awake,
+        Err(Errno::TIMEDOUT) => Slept::TimedOut,
+        Err(Errno::NOSYS) => wait_or_any_handler(word, expected, timeout),
+        Err(errno) => Slept::Refused(errno.raw_os_error()),
+    }
+}
+
+#[cold]
+fn wait_or_any_handler(word: &AtomicU32, expected: u32, timeout: Duration) -> Slept {
+    match futex::wait(word, Flags::empty(), expected, Some(&timespec(timeout))) {
+        Err(Errno::INTR) => Slept::Interrupted,
+        Ok(()) | Err(Errno::AGAIN) => Slept::Awake,
+        Err(Errno::TIMEDOUT) => Slept::TimedOut,
+        Err(errno) => Slept::Refused(errno.raw_os_error()),
+    }
+}
+
+fn one_of_several(word: &AtomicU32, value: u32) -> futex::Wait {
+    let mut one = futex::Wait::new();
+    one.val = value.into();
+    one.uaddr = futex::WaitPtr::new(std::ptr::from_ref(word).cast_mut().cast());
+    one.flags = futex::WaitFlags::SIZE_U32;
+    one
+}
+
+/// So long from now, by the monotonic clock.
+fn instant_after(timeout: Duration) -> Timespec {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    timespec(Duration::new(now.tv_sec as u64, now.tv_nsec as u32).saturating_add(timeout))
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), tv_nsec: i64::from(time.subsec_nanos()) }
 }
 
 /// Wakes at most `count` sleepers. Nobody there is no error, and nothing else can go wrong with a mapped word.

@@ -3,6 +3,7 @@
 //! A fork child shares its parent's open file descriptions, and with them the byte locks that say "alive". So the roster
 //! keeps every such descriptor, and a fork handler gives the child descriptions of its own before it runs anything else.
 
+use crate::message::Sender;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -221,6 +222,28 @@ pub(crate) fn umask() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     line.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o022)
+}
+
+/// Whether this process may do what the bits `wanted` (4 reading, 2 writing) stand for, by a file's mode and owners: the rule
+/// of path_resolution(7), without access control lists.
+pub(crate) fn may(wanted: u32, mode: u32, uid: u32, gid: u32) -> bool {
+    let me = rustix::process::geteuid();
+    let in_group = || {
+        rustix::process::getegid().as_raw() == gid
+            || rustix::process::getgroups().is_ok_and(|groups| groups.iter().any(|group| group.as_raw() == gid))
+    };
+    let granted = match () {
+        () if me.is_root() => 0o7,
+        () if me.as_raw() == uid => mode >> 6,
+        () if in_group() => mode >> 3,
+        () => mode,
+    };
+    granted & wanted == wanted
+}
+
+/// Who this process says it is, to one that it sent a message.
+pub(crate) fn sender() -> Sender {
+    Sender { pid: std::process::id(), uid: rustix::process::getuid().as_raw() }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::raw::Shared;
 use crate::raw::event::Event;
 use crate::raw::index::{LEAVES, LEVELS, Level, Link};
 use crate::raw::ledger::{Desk, Totals};
+use crate::raw::notice::Notice;
 use crate::raw::owner::Entry;
 use crate::raw::ring::Slot;
 use crate::raw::word::CELLS;
@@ -39,12 +40,26 @@ pub(crate) struct Header {
     spare_2: [AtomicU64; 15],
     pub desk: Desk,
     pub receivers: Event,
-    spare_3: [AtomicU32; 15],
+    pub notice: Notice,
+    spare_3: [AtomicU32; 12],
     pub senders: Event,
-    spare_4: [AtomicU32; 15],
+    /// 1: some participant polls the doorbell.
+    pub polled: AtomicU32,
+    /// Packets in the doorbell, or [`PACKETS_UNKNOWN`].
+    pub packets: AtomicU32,
+    /// 0, or [`MODE_IS_SET`] and permission bits.
+    pub mode: AtomicU32,
+    /// Inode of the doorbell, or 0.
+    pub bell: AtomicU64,
+    spare_4: [AtomicU32; 10],
     pub totals: Totals,
     spare_5: [AtomicU64; 10],
 }
+
+/// Nobody knows how many packets are in the doorbell.
+pub(crate) const PACKETS_UNKNOWN: u32 = u32::MAX;
+/// In `mode`: there are permission bits.
+pub(crate) const MODE_IS_SET: u32 = 1 << 31;
 
 // SAFETY: repr(C), atomics and structs of atomics only, no padding (asserted below).
 #[allow(unsafe_code, reason = "a promise about a layout")]
@@ -58,7 +73,12 @@ const _: () = {
     assert!(offset_of!(Header, tail) == 384);
     assert!(offset_of!(Header, desk) == 512);
     assert!(offset_of!(Header, receivers) == 640);
+    assert!(offset_of!(Header, notice) == 644);
     assert!(offset_of!(Header, senders) == 704);
+    assert!(offset_of!(Header, polled) == 708);
+    assert!(offset_of!(Header, packets) == 712);
+    assert!(offset_of!(Header, mode) == 716);
+    assert!(offset_of!(Header, bell) == 720);
     assert!(offset_of!(Header, totals) == 768);
     assert!(size_of::<Header>() == 896);
     assert!(offset_of!(Desk, head) == 8 && offset_of!(Desk, free) == 32 && offset_of!(Desk, received) == 48);

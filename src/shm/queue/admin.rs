@@ -5,7 +5,7 @@ use super::{Core, Shared};
 use crate::deadline::Wait;
 use crate::error::AccessError;
 use crate::message::Message;
-use crate::raw::word::{Meta, Word};
+use crate::raw::word::{Meta, Owner, Word};
 use crate::raw::{Corrupt, at};
 use crate::shm::fault::Fault;
 use crate::shm::layout::Life;
@@ -68,13 +68,21 @@ impl Core {
         let purged = shared.ledger.purge(|put| self.trim(put, TRIM_FROM));
         drop(held);
         self.header().senders.signal_all();
+        self.attend_if_asked(me);
         Ok(purged? as usize)
     }
 
     pub(crate) fn close(&self) -> Result<(), AccessError> {
-        self.me()?;
+        let me = self.me()?;
         self.base.end(&self.shared(), Life::Closed);
+        self.attend_if_asked(me);
         Ok(())
+    }
+
+    fn attend_if_asked(&self, me: Owner) {
+        if self.header().receivers.has_attention() {
+            self.attend_to_news(me, Wait::No);
+        }
     }
 
     pub(crate) fn stat(&self) -> Result<QueueStat, AccessError> {

@@ -1,26 +1,32 @@
 //! The queue in shared memory: ring, ledger, events and membership composed. What each step leaves if the process dies there is
 //! in `docs/recovery.md`; the step names in comments are those of that page.
 //!
-//! Here: the handle, what it is made of, and its end. Beside: [`send`], [`recv`], and [`admin`] for everything else.
+//! Here: the handle, what it is made of, and its end. Beside: [`send`], [`recv`], [`doorbell`] for poll and its like, [`notify`] for
+//! the one who is told of the next message, and [`admin`] for everything else.
 
 mod admin;
+mod doorbell;
+mod notify;
 mod recv;
 mod send;
 
+pub(crate) use doorbell::widened;
 pub(crate) use recv::Sink;
 
 use super::base::Base;
 use super::fault::Fault;
-use super::layout::queue::{Header, Layout};
+use super::layout::queue::{Header, Layout, PACKETS_UNKNOWN};
 use super::layout::{Geometry, Life, OutOfRange, attach_pages};
 use super::member::{Held, Object};
 use super::setup;
 use super::wait::{Awaited, Spin};
 use crate::deadline::Wait;
 use crate::error::OpenError;
+use crate::interrupt;
 use crate::message::{CAPACITY_DEFAULT, MESSAGE_SIZE_DEFAULT};
 use crate::name::{Kind, Name};
 use crate::raw::Corrupt;
+use crate::raw::event::{Announced, Event};
 use crate::raw::index::{Index, LEAVES, Level, Link};
 use crate::raw::ledger::{Ledger, WINDOW, WINDOW_WIDE};
 use crate::raw::lock::Lock;
@@ -29,11 +35,14 @@ use crate::raw::ring::{Ring, Slot};
 use crate::raw::word::{CELLS, Owner};
 use crate::region::{Area, Region};
 use crate::stat::Attributes;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence, futex::Slept};
+use crate::sys::fifo::Fifo;
 use crate::sys::file;
+use notify::Attendant;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// How often a receive that need not wait looks after the dead, while slots are in the hands of others.
 const LOOK_EVERY_MILLIS: u64 = 50;
@@ -49,6 +58,11 @@ pub(crate) struct Core {
     opened: Instant,
     /// When a receive that need not wait last looked after the dead: milliseconds since `opened`.
     looked: AtomicU64,
+    /// The doorbell, once this handle has had to do with it.
+    bell: OnceLock<Fifo>,
+    attendant: Attendant,
+    /// Whether signal handlers and interrupters end waits.
+    interruptible: bool,
 }
 
 /// The areas of the region, checked once.
@@ -93,6 +107,7 @@ impl Object for Shared<'_> {
     }
 
     fn rebuild(&self) -> Result<(), Corrupt> {
+        self.header.packets.store(PACKETS_UNKNOWN, Ordering::Relaxed);
         self.ledger.rebuild()
     }
 
@@ -100,6 +115,14 @@ impl Object for Shared<'_> {
         // V2: a claim of the dead that nobody has drained yet must become a slow one first.
         self.ledger.drain()?;
         self.ledger.recover(owner)?;
+        let notice = &self.header.notice;
+        if notice.load().is_pending() && notice.load().registrant() == Some(owner) {
+            notice.clear();
+        }
+        if let Some(entry) = self.entries.get(owner.index() as usize) {
+            entry.forget_waits();
+        }
+        self.draw_attention();
         self.header.totals.recovered.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -153,16 +176,28 @@ impl setup::Core for Core {
             spin: Spin::new(),
             opened: Instant::now(),
             looked: AtomicU64::new(0),
+            bell: OnceLock::new(),
+            attendant: Attendant::new(),
+            interruptible: false,
         })
     }
 
-    /// Some slots, armed.
-    fn initialise(&self, _wanted: &Wanted) -> Result<(), Fault> {
+    /// Some slots, armed; and the doorbell, if it shall have one from the start.
+    fn initialise(&self, _wanted: &Wanted, posix_mode: Option<u32>) -> Result<(), Fault> {
         let ledger = self.shared().ledger;
         ledger.rebuild()?;
         let window = if self.layout.extent == 0 { WINDOW } else { WINDOW_WIDE };
         ledger.refill::<Fault>(window, || self.reserve_slots())?;
-        Ok(())
+        posix_mode.map_or(Ok(()), |mode| Ok(self.furnish(mode)?))
+    }
+
+    fn give_up_creating(&mut self) {
+        self.base.give_up_creating();
+        self.remove_bell();
+    }
+
+    fn name_is_gone(&self) {
+        self.remove_bell();
     }
 
     fn compare(&self, asked: &Wanted) -> Result<(), OpenError> {
@@ -189,11 +224,17 @@ impl setup::Core for Core {
     }
 
     fn end_if_orphaned(&self) -> Result<bool, Fault> {
-        self.base.end_if_orphaned(&self.shared())
+        let ended = self.base.end_if_orphaned(&self.shared())?;
+        if ended {
+            self.show_the_end();
+            self.remove_bell();
+        }
+        Ok(ended)
     }
 
     fn end(&self, life: Life) {
         self.base.end(&self.shared(), life);
+        self.show_the_end();
     }
 }
 
@@ -311,13 +352,29 @@ impl Core {
     }
 
     fn recover(&self, me: Owner, wait: Wait) -> Result<(), Fault> {
-        self.base.recover(&self.shared(), me, wait)
+        setup::Core::end_if_orphaned(self)?;
+        self.base.member.recover(&self.shared(), me, wait)
+    }
+
+    /// Signal handlers and interrupters shall end its waits.
+    pub(crate) fn let_be_interrupted(&mut self) {
+        self.interruptible = true;
+    }
+
+    /// The handle goes. What still holds this value, its attendant, does nothing more with the queue.
+    pub(crate) fn leave(&self) {
+        self.retire();
+        if self.base.leave(&self.shared()) {
+            self.show_the_end();
+            self.remove_bell();
+        }
+        self.dismiss_attendant();
     }
 }
 
 impl Drop for Core {
     fn drop(&mut self) {
-        self.base.leave(&self.shared());
+        self.leave();
     }
 }
 
@@ -371,7 +428,18 @@ impl Awaited for Waiting<'_> {
     }
 
     fn over(&self) -> Result<(), Fault> {
-        self.core.base.end_if_orphaned(&self.core.shared()).map(|_| ())
+        setup::Core::end_if_orphaned(self.core).map(|_| ())
+    }
+
+    fn interrupted(&self) -> bool {
+        self.core.interruptible && interrupt::taken()
+    }
+
+    fn sleep(&self, event: &Event, announced: Announced, timeout: Duration) -> Slept {
+        match self.core.interruptible {
+            true => interrupt::with_word(|word| event.sleep_interruptibly(announced, word, timeout)),
+            false => event.sleep(announced, timeout),
+        }
     }
 
     fn blocked(&self) {

@@ -6,12 +6,13 @@ use crate::error::RecvError;
 use crate::message::{Batch, Received};
 use crate::raw::at;
 use crate::raw::ledger::{Chosen, Put};
+use crate::raw::owner::Entry;
 use crate::raw::word::{Meta, Owner};
 use crate::shm::fault::Fault;
 use crate::shm::layout::Life;
 use crate::shm::member::Member;
 use crate::shm::wait::wait_for;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence_after_rmw};
 use crate::sys::file;
 
 /// Extents of at least this many bytes give their memory back when their slot becomes free; below, what it costs to take
@@ -54,6 +55,7 @@ impl Core {
         attempt: impl FnMut(bool) -> Result<Option<T>, RecvError>,
     ) -> Result<T, RecvError> {
         let waiting = Waiting { core: self, me, wait, side: Side::Messages };
+        let _waits = Waits::new(self, me, wait)?;
         let found = wait_for(&waiting, &self.header().receivers, &self.spin, wait, attempt)?;
         found.ok_or(if wait == Wait::No { RecvError::Empty } else { RecvError::TimedOut })
     }
@@ -77,6 +79,7 @@ impl Core {
         } else {
             shared.ledger.take(chosen, me)?;
         }
+        shared.note_if_empty();
         let more = slept && shared.header.desk.count.load(Ordering::Relaxed) != 0;
         let next = shared.ledger.foreseen();
         drop(held);
@@ -90,9 +93,9 @@ impl Core {
             std::mem::forget(untidy);
             self.finish(me, &[chosen])?;
             copied?;
-            shared.header.senders.signal(1);
+            self.tell_senders(me, 1, wait);
         } else {
-            shared.header.senders.signal(1);
+            self.tell_senders(me, 1, wait);
             self.pass_on(more);
         }
         Ok(Some(Received { len: length as usize, priority: chosen.meta.priority(), redelivered }))
@@ -115,6 +118,7 @@ impl Core {
         if taken.is_empty() {
             return self.nothing_left(life);
         }
+        shared.note_if_empty();
         let more = slept && shared.header.desk.count.load(Ordering::Relaxed) != 0;
         drop(held);
         self.pass_on(more);
@@ -123,7 +127,7 @@ impl Core {
         std::mem::forget(untidy);
         self.finish(me, &taken)?;
         copied?;
-        shared.header.senders.signal(u32::try_from(taken.len()).unwrap_or(u32::MAX));
+        self.tell_senders(me, taken.len(), wait);
         Ok(Some(taken.len()))
     }
 
@@ -197,6 +201,14 @@ impl Core {
         let _ = self.base.member.checked_fd().and_then(|fd| file::give_back(fd, place, self.layout.extent));
     }
 
+    /// R9: there is room for so many.
+    #[inline]
+    pub(super) fn tell_senders(&self, me: Owner, room: usize, wait: Wait) {
+        if self.header().senders.signal(u32::try_from(room).unwrap_or(u32::MAX)) {
+            self.attend_to_news(me, wait);
+        }
+    }
+
     /// Passes a wake on to the next sleeping receiver.
     #[inline]
     fn pass_on(&self, more: bool) {
@@ -241,6 +253,47 @@ impl Core {
         self.copy(chosen, chosen.meta.length(), &mut Sink::Vec(&mut batch.bytes))?;
         batch.ends.push((batch.bytes.len(), chosen.meta.priority()));
         Ok(())
+    }
+}
+
+/// A thread that waits for a message: while this lives, a message that comes is its own, and nobody is notified of it.
+struct Waits<'a> {
+    core: &'a Core,
+    me: Owner,
+    wait: Wait,
+    entry: &'a Entry,
+}
+
+impl<'a> Waits<'a> {
+    fn new(core: &'a Core, me: Owner, wait: Wait) -> Result<Option<Waits<'a>>, Fault> {
+        if wait == Wait::No {
+            return Ok(None);
+        }
+        let entry = core.entry(me)?;
+        entry.begin_to_wait();
+        Ok(Some(Waits { core, me, wait, entry }))
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.entry.end_waiting();
+        fence_after_rmw();
+        if self.core.header().receivers.has_attention() {
+            // What was this thread's, and it did not take, is told of.
+            let wait = if self.wait == Wait::Forever { self.wait } else { Wait::No };
+            let _ = self.core.attend(self.me, wait, false);
+        }
+    }
+}
+
+impl Shared<'_> {
+    /// N1, if nothing is left. The lock is held.
+    #[inline(always)]
+    fn note_if_empty(&self) {
+        if self.header.desk.count.load(Ordering::Relaxed) == 0 {
+            self.header.notice.emptied();
+        }
     }
 }
 

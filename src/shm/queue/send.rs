@@ -24,7 +24,7 @@ impl Core {
         let me = self.me()?;
         let slept = self.send_silently(me, message, priority, wait)?;
         // S7, S8.
-        self.header().receivers.signal(1);
+        self.tell_receivers(me, 1, wait);
         self.pass_on_room(slept);
         Ok(())
     }
@@ -37,7 +37,7 @@ impl Core {
             let result = match self.send_silently(me, message, *priority, Wait::No) {
                 // Before this call waits or gives up, the receivers must know what it has sent.
                 Err(SendError::Full) => {
-                    self.tell_receivers(sent - told);
+                    self.tell_receivers(me, sent - told, wait);
                     told = sent;
                     self.send_silently(me, message, *priority, wait)
                 }
@@ -46,13 +46,13 @@ impl Core {
             match result {
                 Ok(waited) => slept |= waited,
                 Err(error) => {
-                    self.tell_receivers(sent - told);
+                    self.tell_receivers(me, sent - told, wait);
                     self.pass_on_room(slept);
                     return Err(SendManyError { sent, error });
                 }
             }
         }
-        self.tell_receivers(messages.len() - told);
+        self.tell_receivers(me, messages.len() - told, wait);
         self.pass_on_room(slept);
         Ok(())
     }
@@ -66,9 +66,10 @@ impl Core {
         }
     }
 
-    fn tell_receivers(&self, news: usize) {
-        if news > 0 {
-            self.header().receivers.signal(u32::try_from(news).unwrap_or(u32::MAX));
+    #[inline]
+    fn tell_receivers(&self, me: Owner, news: usize, wait: Wait) {
+        if news > 0 && self.header().receivers.signal(u32::try_from(news).unwrap_or(u32::MAX)) {
+            self.attend_to_news(me, wait);
         }
     }
 
@@ -253,7 +254,7 @@ impl Core {
         if voided.is_err() {
             self.base.member.leave_untidy();
         }
-        self.header().senders.signal(1);
+        self.tell_senders(me, 1, Wait::No);
         if self.life() != Life::Open {
             self.header().receivers.signal_all();
         }

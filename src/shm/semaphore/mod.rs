@@ -115,16 +115,16 @@ impl Object for Shared<'_> {
 
     fn rebuild(&self) -> Result<(), Corrupt> {
         self.permits.rebuild()?;
-        self.permits.reject_too_large(|_, record| record.event.signal(1))?;
+        self.permits.reject_too_large(wake_one)?;
         // The dead one may have left nobody behind to be recovered, but permits that it had just put back.
-        self.permits.settle(|_, record| record.event.signal(1))
+        self.permits.settle(wake_one)
     }
 
     fn recover(&self, owner: Owner) -> Result<(), Corrupt> {
         let came_back = self.permits.recover(owner)?;
         self.header.totals.recovered.fetch_add(1, Ordering::Relaxed);
         self.header.totals.recovered_permits.fetch_add(came_back, Ordering::Relaxed);
-        self.permits.settle(|_, record| record.event.signal(1))
+        self.permits.settle(wake_one)
     }
 
     /// All who sleep, and all who may have been granted something by one who died before the wake.
@@ -150,6 +150,11 @@ pub(crate) struct Grant {
     pooled: bool,
     /// The record's label is not the handle's.
     labelled: AtomicBool,
+}
+
+/// Wakes the waiter of a record.
+fn wake_one(_number: u32, record: &Record) {
+    record.event.signal(1);
 }
 
 /// Wakes the sentries of all who wait without blocking a thread.
@@ -237,7 +242,7 @@ impl setup::Core for Core {
     }
 
     /// The number of permits, and the count.
-    fn initialise(&self, wanted: &Option<u64>) -> Result<(), Fault> {
+    fn initialise(&self, wanted: &Option<u64>, _posix_mode: Option<u32>) -> Result<(), Fault> {
         let permits = self.shared().permits;
         permits.desk.permits.store(wanted.unwrap_or(PERMITS_DEFAULT), Ordering::Relaxed);
         Ok(permits.rebuild()?)

@@ -1,0 +1,248 @@
+//! The doorbell of a queue: a FIFO that shows whether the queue is empty or full, for poll, select and epoll. Making and
+//! opening it, arming it, and *attend*: keeping it right. Steps D1 to D3 of `docs/recovery.md`.
+
+use super::{Core, Shared};
+use crate::deadline::Wait;
+use crate::message::Access;
+use crate::name::bell_file_name;
+use crate::raw::owner::Entry;
+use crate::raw::word::Owner;
+use crate::shm::fault::Fault;
+use crate::shm::layout::Life;
+use crate::shm::layout::queue::{MODE_IS_SET, PACKETS_UNKNOWN};
+use crate::sync::{AtomicU32, Ordering};
+use crate::sys::fifo::{self, Fifo, ROOM};
+use crate::sys::{file, process};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Permission bits that a file and its doorbell need so that everybody who may receive or send can do both: a receiver
+/// writes to the queue, too.
+pub(crate) fn widened(mode: u32) -> u32 {
+    [0o600, 0o060, 0o006].into_iter().filter(|class| mode & class != 0).sum()
+}
+
+/// How much the doorbell shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Empty,
+    Between,
+    Full,
+}
+
+impl Core {
+    /// Where the doorbell is; `None` if this handle came without a name.
+    pub(crate) fn bell_path(&self) -> Option<PathBuf> {
+        let dir = self.base.path()?.parent()?;
+        Some(dir.join(bell_file_name(self.base.member.facts().inode, self.base.created)))
+    }
+
+    /// Writes down the permission bits that `mq_open` was given, and makes the doorbell. Nobody else can see the queue yet.
+    pub(super) fn furnish(&self, mode: u32) -> io::Result<()> {
+        self.header().mode.store(MODE_IS_SET | mode & 0o777, Ordering::Relaxed);
+        self.bell_file().map(drop)
+    }
+
+    /// The permission bits by which a descriptor is given out.
+    pub(crate) fn posix_mode(&self) -> u32 {
+        match self.header().mode.load(Ordering::Relaxed) {
+            word if word & MODE_IS_SET != 0 => word & 0o777,
+            _ => self.base.member.facts().mode & 0o777,
+        }
+    }
+
+    /// A descriptor of the doorbell.
+    pub(crate) fn doorbell(&self, access: Access) -> io::Result<OwnedFd> {
+        let facts = self.base.member.facts();
+        let wanted = match access {
+            Access::Receive => 4,
+            Access::Send => 2,
+            Access::Both => 6,
+        };
+        if !process::may(wanted, self.posix_mode(), facts.uid, facts.gid) {
+            return Err(io::Error::from_raw_os_error(libc::EACCES));
+        }
+        let path = self.bell_path().ok_or(io::ErrorKind::NotFound)?;
+        let own = self.bell_file()?;
+        let fd = fifo::open_for(&path, access)?;
+        match fifo::facts_if_fifo(&fd)? {
+            Some(facts) if facts.same_file(own.facts()) => Ok(fd),
+            _ => Err(io::Error::from_raw_os_error(libc::EBADMSG)),
+        }
+    }
+
+    /// The doorbell, made if there is none.
+    fn bell_file(&self) -> io::Result<Fifo> {
+        let path = self.bell_path().ok_or(io::ErrorKind::NotFound)?;
+        let facts = self.base.member.facts();
+        let made = match fifo::create(&path, facts.mode & 0o666) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(error),
+        };
+        let fifo = Fifo::open(&path)?;
+        let (found, bell) = (fifo.facts(), &self.header().bell);
+        let known = bell.load(Ordering::SeqCst);
+        if known == found.inode {
+            return Ok(fifo);
+        }
+        // What `bell` names is not there any more, if it ever was: this is the only file of that name.
+        let trusted = made || [facts.uid, 0, rustix::process::geteuid().as_raw()].contains(&found.uid);
+        if !trusted {
+            return Err(io::Error::from_raw_os_error(libc::EBADMSG));
+        }
+        match bell.compare_exchange(known, found.inode, Ordering::SeqCst, Ordering::SeqCst) {
+            Err(now) if now != found.inode => Err(io::Error::from_raw_os_error(libc::EBADMSG)),
+            _ => Ok(fifo),
+        }
+    }
+
+    /// The doorbell, opened once, if it is there and the queue's.
+    fn bell(&self) -> Option<&Fifo> {
+        let usable = |fifo: &Fifo| fifo.facts().inode == self.header().bell.load(Ordering::SeqCst);
+        if let Some(fifo) = self.bell.get() {
+            return Some(fifo).filter(|fifo| usable(fifo) && fifo.is_intact());
+        }
+        let fifo = Fifo::open(&self.bell_path()?).ok().filter(usable)?;
+        Some(self.bell.get_or_init(|| fifo))
+    }
+
+    /// Whether the doorbell of this inode is this queue's.
+    pub(crate) fn has_bell(&self, inode: u64) -> bool {
+        self.header().bell.load(Ordering::SeqCst) == inode
+    }
+
+    /// Removes the doorbell, with the name of the queue.
+    pub(crate) fn remove_bell(&self) {
+        if self.header().bell.load(Ordering::Relaxed) != 0
+            && let Some(path) = self.bell_path()
+        {
+            // Another user's, perhaps; then it stays, and nobody looks for it.
+            let _ = file::remove(&path);
+        }
+    }
+
+    /// From now on the doorbell is right, as long as this handle is there.
+    pub(crate) fn arm_doorbell(self: &Arc<Core>) -> Result<(), Fault> {
+        let me = self.me()?;
+        let entry = self.entry(me)?;
+        if entry.polls() {
+            return Ok(());
+        }
+        let fifo = match self.bell() {
+            Some(fifo) => fifo,
+            None => {
+                let fifo = self.bell_file()?;
+                self.bell.get_or_init(|| fifo)
+            }
+        };
+        fifo.set_room()?;
+        self.start_attendant()?;
+        let shared = self.shared();
+        let held = self.lock(&shared, me, Wait::No)?;
+        entry.begin_to_poll();
+        self.header().packets.store(PACKETS_UNKNOWN, Ordering::Relaxed);
+        shared.draw_attention();
+        drop(held);
+        self.attend(me, Wait::No, false)
+    }
+
+    /// Looks after the registration and the doorbell: see `docs/recovery.md`. To be called by whoever has news and was told so by the
+    /// event; what it cannot do, the attendants of others will.
+    #[cold]
+    pub(super) fn attend(&self, me: Owner, wait: Wait, news: bool) -> Result<(), Fault> {
+        let shared = self.shared();
+        let held = self.lock(&shared, me, wait)?;
+        shared.ledger.drain()?;
+        let fired = self.fire_if_due(&shared);
+        let shown = if shared.header.polled.load(Ordering::Relaxed) != 0 { self.show(&shared, news) } else { Ok(()) };
+        drop(held);
+        if let Some(fired) = fired {
+            self.see_told(fired);
+        }
+        Ok(shown?)
+    }
+
+    /// As [`attend`](Core::attend), after something that has been done already.
+    #[cold]
+    pub(super) fn attend_to_news(&self, me: Owner, wait: Wait) {
+        // A stopped process has the lock, or there is damage: the next one who has news, or an attendant, tries again.
+        let _ = self.attend(me, if wait == Wait::Forever { wait } else { Wait::No }, true);
+    }
+
+    /// D1 to D3. The lock is held. News that leave the level as it is are an edge all the same.
+    fn show(&self, shared: &Shared<'_>, news: bool) -> io::Result<()> {
+        let Some(fifo) = self.bell() else { return Ok(()) };
+        let (level, header) = (self.level(shared), shared.header);
+        let mut packets = match header.packets.swap(PACKETS_UNKNOWN, Ordering::Relaxed) {
+            known if known <= ROOM => known,
+            _ => fifo.packets()?.min(ROOM),
+        };
+        let between = packets > 0 && packets < ROOM;
+        // Each step leaves the pipe as it was shown before or as it will be: nobody sees a third thing.
+        let edge = match level {
+            Level::Empty => news && between,
+            Level::Between => news || !between,
+            Level::Full => false,
+        };
+        if edge || level == Level::Empty {
+            while packets >= ROOM - 1 && fifo.take()? {
+                packets -= 1;
+            }
+        }
+        if edge {
+            packets += u32::from(fifo.put()?);
+        }
+        match level {
+            Level::Empty => {
+                while packets > 0 && fifo.take()? {
+                    packets -= 1;
+                }
+            }
+            Level::Between => {}
+            Level::Full => {
+                while packets < ROOM && fifo.put()? {
+                    packets += 1;
+                }
+            }
+        }
+        header.packets.store(packets, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn level(&self, shared: &Shared<'_>) -> Level {
+        let desk = &shared.header.desk;
+        let (depth, slow, taken) = (&desk.count, &desk.slow_count, &desk.taken);
+        let number = |word: &AtomicU32| u64::from(word.load(Ordering::Relaxed));
+        let used = number(depth) + number(slow) + number(taken);
+        match () {
+            // There is an error to be had for receivers and senders.
+            () if self.life() != Life::Open => Level::Between,
+            () if used >= self.layout.attributes.capacity.into() => Level::Full,
+            () if number(depth) == 0 => Level::Empty,
+            () => Level::Between,
+        }
+    }
+
+    /// The queue has ended: shows it, from one that does not take part and so cannot attend.
+    pub(super) fn show_the_end(&self) {
+        if self.header().polled.load(Ordering::Relaxed) != 0
+            && let Some(fifo) = self.bell()
+        {
+            let _ = fifo.put();
+            self.header().packets.store(PACKETS_UNKNOWN, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Shared<'_> {
+    /// Recomputes, from the entries and the registration, who shall see to what. The lock is held.
+    pub(super) fn draw_attention(&self) {
+        let polled = self.entries_in_use().any(Entry::polls);
+        self.header.polled.store(u32::from(polled), Ordering::Relaxed);
+        self.header.senders.draw_attention(polled);
+        self.header.receivers.draw_attention(polled || self.header.notice.load().is_pending());
+    }
+}

@@ -1,0 +1,136 @@
+//! A named pipe that holds a few packets of one byte, so that poll, select and epoll show one of three states: none (writable),
+//! some (readable and writable), as many as fit (readable). It carries no data.
+//!
+//! Sources: fifo(7), pipe(7) (O_DIRECT: packets), fcntl(2) (F_SETPIPE_SZ), ioctl_tty(2) (FIONREAD).
+
+use super::file::{self, Facts};
+use crate::message::Access;
+use rustix::fs::{self, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// How many packets fit: a page holds one.
+pub(crate) const ROOM: u32 = 4;
+
+/// Makes one; `AlreadyExists` if the name is taken. It gets exactly this mode.
+pub(crate) fn create(path: &Path, mode: u32) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(mode);
+    fs::mknodat(fs::CWD, path, FileType::Fifo, mode, 0)?;
+    // The umask has been taken off. Who comes in between is refused, not let in.
+    Ok(fs::chmodat(fs::CWD, path, mode, fs::AtFlags::empty())?)
+}
+
+/// Opens one for this access, without waiting for anybody: the caller has it [open](Fifo::open) itself.
+pub(crate) fn open_for(path: &Path, access: Access) -> io::Result<OwnedFd> {
+    let mode = match access {
+        Access::Receive => OFlags::RDONLY,
+        Access::Send => OFlags::WRONLY,
+        Access::Both => OFlags::RDWR,
+    };
+    Ok(fs::open(path, mode | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY, Mode::empty())?)
+}
+
+/// What a FIFO is; `None` if the descriptor or path leads to something else.
+pub(crate) fn facts_if_fifo(fd: impl AsFd) -> io::Result<Option<Facts>> {
+    let stat = fs::fstat(fd.as_fd())?;
+    let is_fifo = FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
+    Ok(if is_fifo { Some(file::facts(fd.as_fd())?) } else { None })
+}
+
+/// One that is open for reading and writing, whose packets are put in and taken out.
+pub(crate) struct Fifo {
+    fd: OwnedFd,
+    facts: Facts,
+}
+
+impl Fifo {
+    /// Opens one; an error if it is something else.
+    pub(crate) fn open(path: &Path) -> io::Result<Fifo> {
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY;
+        let fd = fs::open(path, flags, Mode::empty())?;
+        let facts = facts_if_fifo(&fd)?.ok_or(Errno::INVAL)?;
+        fs::fcntl_setfl(&fd, OFlags::NONBLOCK | OFlags::DIRECT)?;
+        Ok(Fifo { fd, facts })
+    }
+
+    pub(crate) fn facts(&self) -> Facts {
+        self.facts
+    }
+
+    /// Sees to it that [`ROOM`] packets fit. It lasts as long as somebody has the FIFO open.
+    pub(crate) fn set_room(&self) -> io::Result<()> {
+        let bytes = ROOM as usize * rustix::param::page_size();
+        match rustix::pipe::fcntl_setpipe_size(&self.fd, bytes) {
+            Ok(_) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Whether the descriptor still leads to the FIFO: somebody may have closed it under us, and its number be used again.
+    pub(crate) fn is_intact(&self) -> bool {
+        file::facts(self.fd.as_fd()).is_ok_and(|facts| facts.same_file(self.facts))
+    }
+
+    /// How many packets there are.
+    pub(crate) fn packets(&self) -> io::Result<u32> {
+        let bytes = rustix::io::ioctl_fionread(&self.fd)?;
+        Ok(u32::try_from(bytes).unwrap_or(u32::MAX))
+    }
+
+    /// Puts a packet in; false if none fits.
+    pub(crate) fn put(&self) -> io::Result<bool> {
+        again(|| rustix::io::write(&self.fd, &[0]))
+    }
+
+    /// Takes a packet out; false if there is none.
+    pub(crate) fn take(&self) -> io::Result<bool> {
+        let mut packet = [0; 1];
+        again(|| rustix::io::read(&self.fd, &mut packet))
+    }
+}
+
+/// Repeats a call that a signal handler interrupted; false if it would block.
+fn again(mut call: impl FnMut() -> rustix::io::Result<usize>) -> io::Result<bool> {
+    loop {
+        match call() {
+            Ok(_) => return Ok(true),
+            Err(Errno::AGAIN) => return Ok(false),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    fn shown(fifo: &Fifo) -> PollFlags {
+        let mut polled = [PollFd::from_borrowed_fd(fifo.fd.as_fd(), PollFlags::IN | PollFlags::OUT)];
+        poll(&mut polled, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap();
+        polled[0].revents()
+    }
+
+    #[test]
+    fn it_shows_three_states() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fifo");
+        create(&path, 0o600).unwrap();
+        let fifo = Fifo::open(&path).unwrap();
+        fifo.set_room().unwrap();
+        assert_eq!(shown(&fifo), PollFlags::OUT);
+        for packets in 1..ROOM {
+            assert!(fifo.put().unwrap());
+            assert_eq!(fifo.packets().unwrap(), packets);
+            assert_eq!(shown(&fifo), PollFlags::IN | PollFlags::OUT);
+        }
+        assert!(fifo.put().unwrap());
+        assert_eq!(shown(&fifo), PollFlags::IN);
+        assert!(!fifo.put().unwrap());
+        while fifo.take().unwrap() {}
+        assert_eq!(shown(&fifo), PollFlags::OUT);
+    }
+}
