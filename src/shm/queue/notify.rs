@@ -14,7 +14,7 @@ use crate::sys::{process, thread};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 /// How long whoever fires waits until the registrant has been told.
@@ -56,12 +56,24 @@ impl Attendant {
         futex::wake(&self.nudge, 1);
     }
 
-    /// Takes what is to be called, if `registration` says that it is this.
+    /// What is to be called. A mutex that another thread held when this process was forked stays locked for ever, and nobody holds
+    /// it for longer than a few instructions: so one that is not to be had for half a second never will be.
+    fn pending(&self) -> Result<MutexGuard<'_, Option<Pending>>, Fault> {
+        let until = Instant::now() + LOOK_EVERY;
+        loop {
+            match self.pending.try_lock() {
+                Ok(pending) => return Ok(pending),
+                Err(TryLockError::Poisoned(pending)) => return Ok(pending.into_inner()),
+                Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::yield_now(),
+                Err(TryLockError::WouldBlock) => return Err(Fault::Busy),
+            }
+        }
+    }
+
+    /// Takes what is to be called, if `is_this` says so of its registration.
     fn take(&self, is_this: impl Fn(Registration) -> bool) -> Option<Pending> {
-        // Another thread held it when this process was forked: then what is in it is the parent's, for ever.
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let ours = |pending: &mut Pending| pending.generation == process::generation() && is_this(pending.registration);
-        pending.take_if(ours)
+        self.pending().ok()?.take_if(ours)
     }
 }
 
@@ -87,10 +99,10 @@ impl Core {
         // Before the queue is looked at: a message that this look does not see is seen by its sender to be attended to.
         shared.header.receivers.draw_attention(true);
         shared.ledger.drain().map_err(Fault::from)?;
+        let mut place = self.attendant.pending()?;
         let registration = notice.register(me, shared.header.desk.count.load(Ordering::Relaxed) == 0);
-        let pending = Pending { generation: process::generation(), registration, callback };
-        let before = self.attendant.pending.lock().unwrap_or_else(PoisonError::into_inner).replace(pending);
-        drop(held);
+        let before = place.replace(Pending { generation: process::generation(), registration, callback });
+        drop((place, held));
         // One that fired, and whose turn the attendant has not come to.
         if let Some(before) = before.filter(|before| before.generation == process::generation()) {
             (before.callback)(Sender::default());
@@ -206,14 +218,18 @@ impl Core {
     /// The handle goes: it polls no more, and is registered no more.
     pub(super) fn retire(&self) {
         let Some(me) = self.base.member.owner().filter(|_| self.attendant.is_running()) else { return };
-        let _ = self.cancel_notify();
-        let shared = self.shared();
-        if let Ok(entry) = self.entry(me)
-            && let Ok(_held) = self.lock(&shared, me, Wait::No)
-        {
-            entry.forget_waits();
-            shared.draw_attention();
+        if self.cancel_notify().and_then(|_| self.poll_no_more(me)).is_err() {
+            // Words name this index that could not be put right: a recoverer will.
+            self.base.member.leave_untidy();
         }
+    }
+
+    fn poll_no_more(&self, me: Owner) -> Result<(), Fault> {
+        let shared = self.shared();
+        let _held = self.lock(&shared, me, Wait::No)?;
+        self.entry(me)?.forget_waits();
+        shared.draw_attention();
+        Ok(())
     }
 
     /// The handle has gone.

@@ -202,7 +202,7 @@ impl Core {
     }
 
     /// R9: there is room for so many.
-    #[inline]
+    #[inline(always)]
     pub(super) fn tell_senders(&self, me: Owner, room: usize, wait: Wait) {
         if self.header().senders.signal(u32::try_from(room).unwrap_or(u32::MAX)) {
             self.attend_to_news(me, wait);

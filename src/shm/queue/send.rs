@@ -66,7 +66,7 @@ impl Core {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn tell_receivers(&self, me: Owner, news: usize, wait: Wait) {
         if news > 0 && self.header().receivers.signal(u32::try_from(news).unwrap_or(u32::MAX)) {
             self.attend_to_news(me, wait);
