@@ -9,6 +9,7 @@ mod memory;
 mod one_cpu;
 mod one_way;
 mod pair;
+mod preload;
 mod sem_contended;
 mod sem_hand_off;
 mod sem_idle;
@@ -81,6 +82,7 @@ pub enum Name {
     Idle,
     Memory,
     SetUp,
+    Preload,
     SemPair,
     SemContended,
     SemHandOff,
@@ -108,6 +110,7 @@ impl Name {
             Name::Idle => idle::measure,
             Name::Memory => memory::measure,
             Name::SetUp => set_up::measure,
+            Name::Preload => preload::measure,
             Name::SemPair => sem_pair::measure,
             Name::SemContended => sem_contended::measure,
             Name::SemHandOff => sem_hand_off::measure,
