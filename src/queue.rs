@@ -561,6 +561,14 @@ impl Queue {
         self.core.len()
     }
 
+    /// How many bytes the messages have that a receive could take now. It looks at each of them.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub fn bytes(&self) -> Result<u64, AccessError> {
+        self.core.bytes()
+    }
+
     /// Whether there is no message that a receive could take now.
     ///
     /// # Errors
@@ -598,7 +606,8 @@ impl Queue {
     /// `Send` only whether it is writable. Nothing is to be read from it or written to it. It stays open when this handle goes.
     ///
     /// # Errors
-    /// [`OpenError::System`]; with a permission error if the queue's mode does not grant this access.
+    /// [`OpenError::System`]; with a permission error if the queue's mode does not grant this access. (Of the first descriptor that
+    /// is asked of the handle which created the queue that is not asked, as `mq_open` and `open` do not.)
     ///
     /// # If a process dies here
     /// An empty file may be left beside the queue, which goes with it.

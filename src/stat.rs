@@ -62,8 +62,12 @@ pub struct Participant {
 pub struct QueueStat {
     /// What it was created with.
     pub attributes: Attributes,
-    /// The file's permission bits.
+    /// Its permission bits: those of its file, or what they were to be by POSIX ([`doorbell`](crate::QueueOptions::doorbell)).
     pub mode: u32,
+    /// The user who owns its file.
+    pub uid: u32,
+    /// The group that owns its file.
+    pub gid: u32,
     /// Messages that a receive could take now.
     pub len: u64,
     /// Slots that a sender is writing to.

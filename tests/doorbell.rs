@@ -307,6 +307,10 @@ fn of_two_who_create_the_doorbell_survives_once() {
     let mut with = options(dir.path());
     with.doorbell(true).mode(0o640);
     let queue = with.create_new("/q").unwrap();
+    assert_eq!(queue.stat().unwrap().mode, 0o640);
+    assert_eq!(queue.bytes().unwrap(), 0);
+    queue.send_many(&[("abc", 0), ("", 1), ("de", 2)]).unwrap();
+    assert_eq!(queue.bytes().unwrap(), 5);
     assert!(matches!(with.create_new("/q"), Err(OpenError::Exists { .. })));
     let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(files.len(), 2, "the queue and its doorbell, none of those that lost: {files:?}");

@@ -66,6 +66,10 @@ pub(crate) trait Core: Sized {
     fn attach(&self) -> Result<(), Fault>;
     fn base(&self) -> &Base;
     fn base_mut(&mut self) -> &mut Base;
+    /// Its permission bits, as users see them.
+    fn mode(&self) -> u32 {
+        self.base().member.facts().mode
+    }
     /// Its name was taken, so it was never there.
     fn give_up_creating(&mut self) {
         self.base_mut().give_up_creating();
@@ -370,8 +374,9 @@ fn look_as<C: Core>(path: &Path) -> Option<Object> {
         Ok((name, _)) => name.clone(),
         Err(_) => Name::new(text).ok()?,
     };
+    let mode = seen.as_ref().map_or(facts.mode, |(_, core)| core.mode());
     let defect = seen.err().map(|error| error.to_string());
-    Some(Object { kind, name, path: path.into(), mode: facts.mode, uid: facts.uid, memory: facts.memory, defect })
+    Some(Object { kind, name, path: path.into(), mode, uid: facts.uid, memory: facts.memory, defect })
 }
 
 /// The files in a directory that hold objects of this kind, by their names.

@@ -61,6 +61,20 @@ impl Core {
         Ok(shared.header.desk.count.load(Ordering::Relaxed) as usize)
     }
 
+    /// The bytes of the messages in the index.
+    pub(crate) fn bytes(&self) -> Result<u64, AccessError> {
+        let me = self.me()?;
+        let shared = self.shared();
+        let held = self.lock(&shared, me, Wait::No)?;
+        shared.ledger.drain()?;
+        let numbers = shared.ledger.index.walk(usize::MAX)?;
+        drop(held);
+        // A message that is received meanwhile counts with what is in its slot by then.
+        let length = |number: u32| Ok(Meta::from_raw(at(self.slots(), number)?.meta.load(Ordering::Relaxed)).length());
+        let bytes: Result<u64, Corrupt> = numbers.into_iter().map(length).sum();
+        Ok(bytes?)
+    }
+
     pub(crate) fn purge(&self) -> Result<usize, AccessError> {
         let me = self.me()?;
         let shared = self.shared();
@@ -99,7 +113,9 @@ impl Core {
         drop(held);
         Ok(QueueStat {
             attributes: self.layout.attributes,
-            mode: facts.mode,
+            mode: self.posix_mode().unwrap_or(facts.mode),
+            uid: facts.uid,
+            gid: facts.gid,
             len,
             being_sent,
             being_received,

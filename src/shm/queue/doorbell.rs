@@ -45,12 +45,10 @@ impl Core {
         self.bell_file().map(drop)
     }
 
-    /// The permission bits by which a descriptor is given out.
-    pub(crate) fn posix_mode(&self) -> u32 {
-        match self.header().mode.load(Ordering::Relaxed) {
-            word if word & MODE_IS_SET != 0 => word & 0o777,
-            _ => self.base.member.facts().mode & 0o777,
-        }
+    /// The permission bits by which a descriptor is given out, if they are others than the file's.
+    pub(crate) fn posix_mode(&self) -> Option<u32> {
+        let word = self.header().mode.load(Ordering::Relaxed);
+        (word & MODE_IS_SET != 0).then_some(word & 0o777)
     }
 
     /// A descriptor of the doorbell.
@@ -61,7 +59,9 @@ impl Core {
             Access::Send => 2,
             Access::Both => 6,
         };
-        if !process::may(wanted, self.posix_mode(), facts.uid, facts.gid) {
+        let mode = self.posix_mode().unwrap_or(facts.mode);
+        let created = self.created.swap(false, Ordering::Relaxed);
+        if !created && !process::may(wanted, mode, facts.uid, facts.gid) {
             return Err(io::Error::from_raw_os_error(libc::EACCES));
         }
         let path = self.bell_path().ok_or(io::ErrorKind::NotFound)?;

@@ -42,6 +42,7 @@ use notify::Attendant;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// How often a receive that need not wait looks after the dead, while slots are in the hands of others.
@@ -63,6 +64,8 @@ pub(crate) struct Core {
     attendant: Attendant,
     /// Whether signal handlers and interrupters end waits.
     interruptible: bool,
+    /// It created the queue, and has not given out a descriptor since.
+    created: AtomicBool,
 }
 
 /// The areas of the region, checked once.
@@ -179,6 +182,7 @@ impl setup::Core for Core {
             bell: OnceLock::new(),
             attendant: Attendant::new(),
             interruptible: false,
+            created: AtomicBool::new(false),
         })
     }
 
@@ -188,7 +192,12 @@ impl setup::Core for Core {
         ledger.rebuild()?;
         let window = if self.layout.extent == 0 { WINDOW } else { WINDOW_WIDE };
         ledger.refill::<Fault>(window, || self.reserve_slots())?;
+        self.created.store(true, Ordering::Relaxed);
         posix_mode.map_or(Ok(()), |mode| Ok(self.furnish(mode)?))
+    }
+
+    fn mode(&self) -> u32 {
+        self.posix_mode().unwrap_or(self.base.member.facts().mode)
     }
 
     fn give_up_creating(&mut self) {
