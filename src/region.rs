@@ -40,6 +40,13 @@ impl Region {
         Ok(Region { mapping: Mapping::new(through.as_fd(), len)? })
     }
 
+    /// As [`new`](Region::new), but fork children do not inherit it.
+    pub(crate) fn for_this_process(fd: BorrowedFd<'_>, len: u64) -> io::Result<Region> {
+        let region = Region::new(fd, len)?;
+        region.mapping.keep_from_children()?;
+        Ok(region)
+    }
+
     /// Maps the first `len` bytes of the file behind `fd` to look at them: `fd` need be open for reading only, and nobody else sees
     /// what is stored there.
     pub(crate) fn to_look(fd: BorrowedFd<'_>, len: u64) -> io::Result<Region> {

@@ -503,6 +503,7 @@ fn what_a_waiting_receiver_left_is_told_of() {
     receiver.expect("ready");
     until("it waits", || asleep(receiver.pid()) && fixture.queue.stat().unwrap().counters.recv_blocked == 1);
     receiver.kill();
+    // The sender looks after the dead before it believes that somebody waits.
     fixture.queue.send(b"first", 0).unwrap();
     assert_eq!(told.recv_timeout(NET), Ok(std::process::id()));
     assert_eq!(fixture.queue.recv().unwrap().data, b"first");

@@ -250,6 +250,12 @@ impl Ledger<'_> {
         self.desk.received.store(self.desk.received.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
+    /// Whether nothing is left once this one is received. The ring is drained.
+    #[inline(always)]
+    pub(crate) fn is_last(&self, chosen: Chosen) -> bool {
+        self.desk.count.load(Relaxed) == u32::from(!chosen.direct)
+    }
+
     #[inline]
     fn leave_queue(&self, chosen: Chosen) -> Result<(), Corrupt> {
         if chosen.direct {

@@ -148,7 +148,7 @@ pub(crate) fn sleep_for<T, E: From<Fault>>(
     loop {
         let announced = event.announce();
         match attempt(true) {
-            Ok(None) if interrupted || awaited.interrupted() => {
+            Ok(None) if awaited.interrupted() || interrupted => {
                 event.signal(1);
                 return Err(Fault::Interrupted.into());
             }
@@ -183,10 +183,7 @@ pub(crate) fn sleep_for<T, E: From<Fault>>(
             }
             Slept::Awake => {}
             // The kernel has restarted the others. Looked once more all the same: what came meanwhile is received.
-            Slept::Interrupted => {
-                let _ = awaited.interrupted();
-                interrupted = true;
-            }
+            Slept::Interrupted => interrupted = true,
             Slept::TimedOut => awaited.over()?,
             Slept::Refused(errno) => return Err(Fault::System(errno).into()),
         }

@@ -5,7 +5,7 @@
 
 use super::file::{self, Facts};
 use crate::message::Access;
-use rustix::fs::{self, FileType, Mode, OFlags};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,22 +14,19 @@ use std::path::Path;
 /// How many packets fit: a page holds one.
 pub(crate) const ROOM: u32 = 4;
 
-/// Makes one; `AlreadyExists` if the name is taken. It gets exactly this mode.
-pub(crate) fn create(path: &Path, mode: u32) -> io::Result<()> {
-    let mode = Mode::from_raw_mode(mode);
-    fs::mknodat(fs::CWD, path, FileType::Fifo, mode, 0)?;
-    // The umask has been taken off. Who comes in between is refused, not let in.
-    Ok(fs::chmodat(fs::CWD, path, mode, fs::AtFlags::empty())?)
-}
-
-/// Opens one for this access, without waiting for anybody: the caller has it [open](Fifo::open) itself.
-pub(crate) fn open_for(path: &Path, access: Access) -> io::Result<OwnedFd> {
-    let mode = match access {
-        Access::Receive => OFlags::RDONLY,
-        Access::Send => OFlags::WRONLY,
-        Access::Both => OFlags::RDWR,
-    };
-    Ok(fs::open(path, mode | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY, Mode::empty())?)
+/// Makes one; `AlreadyExists` if the name is taken. It gets exactly this mode, and this group if that may be given.
+pub(crate) fn create(path: &Path, mode: u32, gid: u32) -> io::Result<()> {
+    // Nobody's, until it has its mode: what stands under the name by then may be somebody else's, who may rename here.
+    fs::mknodat(fs::CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+    let fd = fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let ours = facts_if_fifo(&fd)?.is_some_and(|facts| facts.uid == rustix::process::geteuid().as_raw());
+    if !ours {
+        return Err(Errno::BADMSG.into());
+    }
+    let itself = file::own_path(fd.as_fd())?;
+    // Not one of ours, perhaps: then its members are refused.
+    let _ = fs::chownat(fs::CWD, itself.as_c_str(), None, Some(fs::Gid::from_raw(gid)), AtFlags::empty());
+    Ok(fs::chmodat(fs::CWD, itself.as_c_str(), Mode::from_raw_mode(mode), AtFlags::empty())?)
 }
 
 /// What a FIFO is; `None` if the descriptor or path leads to something else.
@@ -57,6 +54,23 @@ impl Fifo {
 
     pub(crate) fn facts(&self) -> Facts {
         self.facts
+    }
+
+    /// Another description of it, for this access, without O_NONBLOCK. It waits for nobody, because this one is open for both.
+    pub(crate) fn again(&self, access: Access) -> io::Result<OwnedFd> {
+        let mode = match access {
+            Access::Receive => OFlags::RDONLY,
+            Access::Send => OFlags::WRONLY,
+            Access::Both => OFlags::RDWR,
+        };
+        if !self.is_intact() {
+            return Err(Errno::BADF.into());
+        }
+        Ok(fs::open(
+            file::own_path(self.fd.as_fd())?.as_c_str(),
+            mode | OFlags::CLOEXEC | OFlags::NOCTTY,
+            Mode::empty(),
+        )?)
     }
 
     /// Sees to it that [`ROOM`] packets fit. It lasts as long as somebody has the FIFO open.
@@ -118,7 +132,7 @@ mod tests {
     fn it_shows_three_states() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("fifo");
-        create(&path, 0o600).unwrap();
+        create(&path, 0o600, rustix::process::getegid().as_raw()).unwrap();
         let fifo = Fifo::open(&path).unwrap();
         fifo.set_room().unwrap();
         assert_eq!(shown(&fifo), PollFlags::OUT);

@@ -105,7 +105,7 @@ pub(crate) fn path_of(fd: BorrowedFd<'_>) -> io::Result<PathBuf> {
 }
 
 /// The way to a descriptor's file that needs no name.
-fn own_path(fd: BorrowedFd<'_>) -> io::Result<CString> {
+pub(super) fn own_path(fd: BorrowedFd<'_>) -> io::Result<CString> {
     Ok(CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd()))?)
 }
 
@@ -133,6 +133,11 @@ pub(crate) fn name(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 /// What the file is.
 pub(crate) fn facts(fd: BorrowedFd<'_>) -> io::Result<Facts> {
     Ok(to_facts(&fs::fstat(fd)?))
+}
+
+/// Whether the file has a name.
+pub(crate) fn has_name(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(fs::fstat(fd)?.st_nlink > 0)
 }
 
 /// What the file at `path` is, not following a last symbolic link.

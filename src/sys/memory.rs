@@ -1,6 +1,6 @@
 //! A shared mapping of a file, or of no file. It knows its address and length, and nothing of what lies in it.
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use std::ffi::c_void;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -53,6 +53,15 @@ impl Mapping {
     fn made(address: *mut c_void, len: usize) -> io::Result<Mapping> {
         let address = NonNull::new(address.cast::<u8>()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
         Ok(Mapping { address, len })
+    }
+
+    /// Fork children shall not have it.
+    pub(crate) fn keep_from_children(&self) -> io::Result<()> {
+        let start = self.address.as_ptr().cast::<c_void>();
+        // SAFETY: by M1 this is a whole mapping of ours; what changes is what a child has, in which nothing of this value lives: the thread
+        // that owns it is not there.
+        unsafe { madvise(start, self.len, Advice::LinuxDontFork) }?;
+        Ok(())
     }
 
     /// Its first byte.

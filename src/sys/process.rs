@@ -224,6 +224,11 @@ pub(crate) fn umask() -> u32 {
     line.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o022)
 }
 
+/// The user this process acts as.
+pub(crate) fn effective_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// Whether this process may do what the bits `wanted` (4 reading, 2 writing) stand for, by a file's mode and owners: the rule
 /// of path_resolution(7), without access control lists.
 pub(crate) fn may(wanted: u32, mode: u32, uid: u32, gid: u32) -> bool {

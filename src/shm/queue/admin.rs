@@ -1,5 +1,6 @@
 //! Looking and administering: peek, len, stat, purge, close.
 
+use super::doorbell::News;
 use super::recv::TRIM_FROM;
 use super::{Core, Shared};
 use crate::deadline::Wait;
@@ -79,23 +80,25 @@ impl Core {
         let me = self.me()?;
         let shared = self.shared();
         let held = self.lock(&shared, me, Wait::No)?;
+        // N1, before the first one goes.
+        shared.header.notice.emptied();
         let purged = shared.ledger.purge(|put| self.trim(put, TRIM_FROM));
         drop(held);
         self.header().senders.signal_all();
-        self.attend_if_asked(me);
+        self.attend_if_asked(me, News::Room);
         Ok(purged? as usize)
     }
 
     pub(crate) fn close(&self) -> Result<(), AccessError> {
         let me = self.me()?;
         self.base.end(&self.shared(), Life::Closed);
-        self.attend_if_asked(me);
+        self.attend_if_asked(me, News::Sent);
         Ok(())
     }
 
-    fn attend_if_asked(&self, me: Owner) {
+    fn attend_if_asked(&self, me: Owner, news: News) {
         if self.header().receivers.has_attention() {
-            self.attend_to_news(me, Wait::No);
+            self.attend_to_news(me, Wait::No, news);
         }
     }
 

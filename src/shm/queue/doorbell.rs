@@ -32,6 +32,21 @@ enum Level {
     Full,
 }
 
+/// Why somebody attends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// It has sent messages, or ended the queue.
+    Sent,
+    /// It has made room.
+    Room,
+    /// It found the queue full, and may wait for an edge now.
+    FoundFull,
+    /// It found the queue empty, and may wait for an edge now.
+    FoundEmpty,
+    /// None: what is shown shall be right.
+    None,
+}
+
 impl Core {
     /// Where the doorbell is; `None` if this handle came without a name.
     pub(crate) fn bell_path(&self) -> Option<PathBuf> {
@@ -64,38 +79,36 @@ impl Core {
         if !created && !process::may(wanted, mode, facts.uid, facts.gid) {
             return Err(io::Error::from_raw_os_error(libc::EACCES));
         }
-        let path = self.bell_path().ok_or(io::ErrorKind::NotFound)?;
-        let own = self.bell_file()?;
-        let fd = fifo::open_for(&path, access)?;
-        match fifo::facts_if_fifo(&fd)? {
-            Some(facts) if facts.same_file(own.facts()) => Ok(fd),
-            _ => Err(io::Error::from_raw_os_error(libc::EBADMSG)),
-        }
+        // It stays open: a pipe that has no reader, or no writer, shows that; and the name may go.
+        self.kept_bell()?.again(access)
     }
 
     /// The doorbell, made if there is none.
     fn bell_file(&self) -> io::Result<Fifo> {
         let path = self.bell_path().ok_or(io::ErrorKind::NotFound)?;
-        let facts = self.base.member.facts();
-        let made = match fifo::create(&path, facts.mode & 0o666) {
+        let (facts, bell) = (self.base.member.facts(), &self.header().bell);
+        let known = bell.load(Ordering::SeqCst);
+        if known != 0 && !file::has_name(self.base.member.checked_fd()?)? {
+            // The doorbell went with the queue's name, and there cannot be another one.
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let made = match fifo::create(&path, facts.mode & 0o666, facts.gid) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
             Err(error) => return Err(error),
         };
         let fifo = Fifo::open(&path)?;
-        let (found, bell) = (fifo.facts(), &self.header().bell);
-        let known = bell.load(Ordering::SeqCst);
+        let found = fifo.facts();
         if known == found.inode {
             return Ok(fifo);
         }
         // What `bell` names is not there any more, if it ever was: this is the only file of that name.
-        let trusted = made || [facts.uid, 0, rustix::process::geteuid().as_raw()].contains(&found.uid);
-        if !trusted {
-            return Err(io::Error::from_raw_os_error(libc::EBADMSG));
-        }
-        match bell.compare_exchange(known, found.inode, Ordering::SeqCst, Ordering::SeqCst) {
-            Err(now) if now != found.inode => Err(io::Error::from_raw_os_error(libc::EBADMSG)),
-            _ => Ok(fifo),
+        let trusted = made || [facts.uid, 0, process::effective_uid()].contains(&found.uid);
+        let taken = trusted.then(|| bell.compare_exchange(known, found.inode, Ordering::SeqCst, Ordering::SeqCst));
+        match taken {
+            Some(Ok(_)) => Ok(fifo),
+            Some(Err(now)) if now == found.inode => Ok(fifo),
+            _ => Err(io::Error::from_raw_os_error(libc::EBADMSG)),
         }
     }
 
@@ -107,6 +120,19 @@ impl Core {
         }
         let fifo = Fifo::open(&self.bell_path()?).ok().filter(usable)?;
         Some(self.bell.get_or_init(|| fifo))
+    }
+
+    /// The doorbell, opened once, made if there is none.
+    fn kept_bell(&self) -> io::Result<&Fifo> {
+        if let Some(fifo) = self.bell() {
+            return Ok(fifo);
+        }
+        if self.bell.get().is_some() {
+            // Closed under us, or removed and made anew.
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
+        let fifo = self.bell_file()?;
+        Ok(self.bell.get_or_init(|| fifo))
     }
 
     /// Whether the doorbell of this inode is this queue's.
@@ -131,13 +157,7 @@ impl Core {
         if entry.polls() {
             return Ok(());
         }
-        let fifo = match self.bell() {
-            Some(fifo) => fifo,
-            None => {
-                let fifo = self.bell_file()?;
-                self.bell.get_or_init(|| fifo)
-            }
-        };
+        let fifo = self.kept_bell()?;
         fifo.set_room()?;
         self.start_attendant()?;
         let shared = self.shared();
@@ -146,69 +166,62 @@ impl Core {
         self.header().packets.store(PACKETS_UNKNOWN, Ordering::Relaxed);
         shared.draw_attention();
         drop(held);
-        self.attend(me, Wait::No, false)
+        self.attend(me, Wait::No, News::None)
     }
 
     /// Looks after the registration and the doorbell: see `docs/recovery.md`. To be called by whoever has news and was told so by the
     /// event; what it cannot do, the attendants of others will.
     #[cold]
-    pub(super) fn attend(&self, me: Owner, wait: Wait, news: bool) -> Result<(), Fault> {
+    pub(super) fn attend(&self, me: Owner, wait: Wait, news: News) -> Result<(), Fault> {
         let shared = self.shared();
         let held = self.lock(&shared, me, wait)?;
         shared.ledger.drain()?;
-        let fired = self.fire_if_due(&shared);
+        let fired = self.fire_if_due(&shared, news);
+        let in_doubt = fired.is_none() && news == News::Sent && shared.may_be_due();
         let shown = if shared.header.polled.load(Ordering::Relaxed) != 0 { self.show(&shared, news) } else { Ok(()) };
         drop(held);
         if let Some(fired) = fired {
             self.see_told(fired);
+        } else if in_doubt {
+            self.fire_in_spite_of_the_dead(me, wait)?;
         }
         Ok(shown?)
     }
 
     /// As [`attend`](Core::attend), after something that has been done already.
     #[cold]
-    pub(super) fn attend_to_news(&self, me: Owner, wait: Wait) {
+    pub(super) fn attend_to_news(&self, me: Owner, wait: Wait, news: News) {
         // A stopped process has the lock, or there is damage: the next one who has news, or an attendant, tries again.
-        let _ = self.attend(me, if wait == Wait::Forever { wait } else { Wait::No }, true);
+        let _ = self.attend(me, if wait == Wait::Forever { wait } else { Wait::No }, news);
     }
 
-    /// D1 to D3. The lock is held. News that leave the level as it is are an edge all the same.
-    fn show(&self, shared: &Shared<'_>, news: bool) -> io::Result<()> {
+    /// D1 to D3. The lock is held.
+    fn show(&self, shared: &Shared<'_>, news: News) -> io::Result<()> {
         let Some(fifo) = self.bell() else { return Ok(()) };
         let (level, header) = (self.level(shared), shared.header);
-        let mut packets = match header.packets.swap(PACKETS_UNKNOWN, Ordering::Relaxed) {
-            known if known <= ROOM => known,
-            _ => fifo.packets()?.min(ROOM),
-        };
-        let between = packets > 0 && packets < ROOM;
-        // Each step leaves the pipe as it was shown before or as it will be: nobody sees a third thing.
-        let edge = match level {
-            Level::Empty => news && between,
-            Level::Between => news || !between,
-            Level::Full => false,
-        };
-        if edge || level == Level::Empty {
-            while packets >= ROOM - 1 && fifo.take()? {
-                packets -= 1;
-            }
+        let mut pipe = Pipe { fifo, packets: header.packets.swap(PACKETS_UNKNOWN, Ordering::Relaxed) };
+        if pipe.packets > ROOM || news == News::None {
+            // A stranger may have read or written: seen at the next look of an attendant.
+            pipe.packets = fifo.packets()?.min(ROOM);
         }
-        if edge {
-            packets += u32::from(fifo.put()?);
+        let between = (1..ROOM).contains(&pipe.packets);
+        // Who found something that is not so any more has missed the edge: here it is. Else nothing is shown but what was
+        // shown before, or is to be shown.
+        match (news, level) {
+            (News::FoundFull, Level::Empty | Level::Between) => pipe.fill()?,
+            (News::FoundEmpty, Level::Between | Level::Full) => pipe.empty_to(0)?,
+            (News::Sent | News::Room, Level::Empty) if between => pipe.edge()?,
+            (News::Sent | News::Room, Level::Between) if between => pipe.edge()?,
+            (News::Sent, Level::Full) if pipe.packets == ROOM => pipe.empty_to(ROOM - 1)?,
+            _ => {}
         }
         match level {
-            Level::Empty => {
-                while packets > 0 && fifo.take()? {
-                    packets -= 1;
-                }
-            }
-            Level::Between => {}
-            Level::Full => {
-                while packets < ROOM && fifo.put()? {
-                    packets += 1;
-                }
-            }
+            Level::Empty => pipe.empty_to(0)?,
+            Level::Between if pipe.packets == 0 => pipe.put()?,
+            Level::Between => pipe.empty_to(ROOM - 2)?,
+            Level::Full => pipe.fill()?,
         }
-        header.packets.store(packets, Ordering::Relaxed);
+        header.packets.store(pipe.packets, Ordering::Relaxed);
         Ok(())
     }
 
@@ -234,6 +247,43 @@ impl Core {
             let _ = fifo.put();
             self.header().packets.store(PACKETS_UNKNOWN, Ordering::Relaxed);
         }
+    }
+}
+
+/// The doorbell, and how many packets it has.
+struct Pipe<'a> {
+    fifo: &'a Fifo,
+    packets: u32,
+}
+
+impl Pipe<'_> {
+    /// Who waits to read is woken.
+    fn put(&mut self) -> io::Result<()> {
+        self.packets += u32::from(self.fifo.put()?);
+        Ok(())
+    }
+
+    /// Who waits to write is woken if there were as many as fit.
+    fn empty_to(&mut self, packets: u32) -> io::Result<()> {
+        while self.packets > packets && self.fifo.take()? {
+            self.packets -= 1;
+        }
+        self.packets = self.packets.min(packets);
+        Ok(())
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        while self.packets < ROOM && self.fifo.put()? {
+            self.packets += 1;
+        }
+        self.packets = ROOM;
+        Ok(())
+    }
+
+    /// From between to between, by a packet more.
+    fn edge(&mut self) -> io::Result<()> {
+        self.empty_to(ROOM - 2)?;
+        self.put()
     }
 }
 

@@ -1,20 +1,25 @@
 //! Telling one process of the next message in an empty queue: registering, firing, and the attendant, the thread that tells it.
 //! Steps N1 to N4 of `docs/recovery.md`.
 
+use super::doorbell::News;
 use super::{Core, Shared};
 use crate::deadline::Wait;
 use crate::error::NotifyError;
 use crate::message::Sender;
-use crate::raw::notice::Registration;
+use crate::raw::notice::{Notice, Registration};
 use crate::raw::owner::Entry;
 use crate::raw::word::Owner;
+use crate::region::{Area, Region};
 use crate::shm::fault::Fault;
+use crate::shm::layout::queue::{Header, Layout};
 use crate::sync::{AtomicU32, Ordering, futex};
 use crate::sys::{process, thread};
 use std::cell::Cell;
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
 /// How long whoever fires waits until the registrant has been told.
@@ -30,25 +35,33 @@ thread_local! {
     static IS_ATTENDANT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The attendant of a handle, and what it has to do.
+/// What a handle has to do with its attendant.
 pub(super) struct Attendant {
-    /// The fork generation that started it + 1; 0 if none did, or it has ended.
+    /// The fork generation that started it + 1; 0 if none did.
     started: AtomicU64,
-    /// What to call, and for which registration; with the fork generation that it is of.
-    pending: Mutex<Option<Pending>>,
+    /// What to call: the newest may be registered, the others are due. A registration is made, and looked at, under this mutex.
+    pending: Mutex<Vec<Pending>>,
     /// 1: it shall look whether there is still something to do.
-    nudge: AtomicU32,
+    nudge: Arc<AtomicU32>,
 }
 
 struct Pending {
+    /// The fork generation that it is of.
     generation: u32,
     registration: Registration,
+    /// Who sent what it is due for, if the word does not say so any more.
+    sender: Option<Sender>,
     callback: Callback,
 }
 
 impl Attendant {
     pub(super) fn new() -> Attendant {
-        Attendant { started: AtomicU64::new(0), pending: Mutex::new(None), nudge: AtomicU32::new(0) }
+        let (started, nudge) = (AtomicU64::new(0), Arc::new(AtomicU32::new(0)));
+        Attendant { started, pending: Mutex::new(Vec::new()), nudge }
+    }
+
+    fn is_running(&self) -> bool {
+        self.started.load(Ordering::Acquire) == u64::from(process::generation()) + 1
     }
 
     fn nudge(&self) {
@@ -58,7 +71,7 @@ impl Attendant {
 
     /// What is to be called. A mutex that another thread held when this process was forked stays locked for ever, and nobody holds
     /// it for longer than a few instructions: so one that is not to be had for half a second never will be.
-    fn pending(&self) -> Result<MutexGuard<'_, Option<Pending>>, Fault> {
+    fn pending(&self) -> Result<MutexGuard<'_, Vec<Pending>>, Fault> {
         let until = Instant::now() + LOOK_EVERY;
         loop {
             match self.pending.try_lock() {
@@ -70,10 +83,19 @@ impl Attendant {
         }
     }
 
-    /// Takes what is to be called, if `is_this` says so of its registration.
-    fn take(&self, is_this: impl Fn(Registration) -> bool) -> Option<Pending> {
-        let ours = |pending: &mut Pending| pending.generation == process::generation() && is_this(pending.registration);
-        self.pending().ok()?.take_if(ours)
+    /// Takes what is not registered any more though nobody took it back: it has fired. To each its sender.
+    fn due(&self, notice: &Notice, me: Owner) -> Vec<Pending> {
+        let Ok(mut pending) = self.pending() else { return Vec::new() };
+        let seen = notice.load();
+        let registered = |own: Registration| seen.is_pending() && seen.registrant() == Some(me) && own.same(seen);
+        let is_due = |own: &mut Pending| own.generation == process::generation() && !registered(own.registration);
+        let mut due: Vec<Pending> = pending.extract_if(.., is_due).collect();
+        for own in &mut due {
+            if seen.is_fired() && own.registration.same(seen) {
+                own.sender = Some(notice.sender(seen));
+            }
+        }
+        due
     }
 }
 
@@ -93,20 +115,21 @@ impl Core {
         let shared = self.shared();
         let held = self.lock(&shared, me, Wait::No)?;
         let notice = &shared.header.notice;
-        if notice.load().is_pending() {
+        let before = notice.load();
+        if before.is_pending() {
             return Err(NotifyError::Registered);
         }
         // Before the queue is looked at: a message that this look does not see is seen by its sender to be attended to.
         shared.header.receivers.draw_attention(true);
         shared.ledger.drain().map_err(Fault::from)?;
-        let mut place = self.attendant.pending()?;
-        let registration = notice.register(me, shared.header.desk.count.load(Ordering::Relaxed) == 0);
-        let before = place.replace(Pending { generation: process::generation(), registration, callback });
-        drop((place, held));
-        // One that fired, and whose turn the attendant has not come to.
-        if let Some(before) = before.filter(|before| before.generation == process::generation()) {
-            (before.callback)(Sender::default());
+        let mut pending = self.attendant.pending()?;
+        if let Some(due) = pending.iter_mut().find(|due| before.is_fired() && due.registration.same(before)) {
+            // The attendant has not come to it, and will not find its sender in the word.
+            due.sender = Some(notice.sender(before));
         }
+        let registration = notice.register(me, shared.header.desk.count.load(Ordering::Relaxed) == 0);
+        pending.push(Pending { generation: process::generation(), registration, sender: None, callback });
+        drop((pending, held));
         self.attendant.nudge();
         Ok(())
     }
@@ -121,15 +144,17 @@ impl Core {
         let held = self.lock(&shared, me, Wait::No)?;
         let notice = &shared.header.notice;
         let now = notice.load();
-        let mine = now.is_pending() && now.registrant() == Some(me);
-        let taken = if mine { self.attendant.take(|registration| registration.same(now)) } else { None };
-        if mine {
-            notice.clear();
-            shared.draw_attention();
+        if !now.is_pending() || now.registrant() != Some(me) {
+            return Ok(false);
         }
-        drop(held);
+        let mut pending = self.attendant.pending()?;
+        let taken: Vec<Pending> = pending.extract_if(.., |own| own.registration.same(now)).collect();
+        notice.clear();
+        shared.draw_attention();
+        // What the callback owns goes when nothing is locked any more.
+        drop((pending, held));
         drop(taken);
-        Ok(mine)
+        Ok(true)
     }
 
     /// Who is registered.
@@ -142,7 +167,7 @@ impl Core {
     }
 
     /// N2, N3, if a message is there that no waiting receiver will take. The lock is held, and the ring is drained.
-    pub(super) fn fire_if_due(&self, shared: &Shared<'_>) -> Option<Registration> {
+    pub(super) fn fire_if_due(&self, shared: &Shared<'_>, news: News) -> Option<Registration> {
         let (notice, depth) = (&shared.header.notice, shared.header.desk.count.load(Ordering::Relaxed));
         if depth == 0 {
             notice.emptied();
@@ -151,9 +176,26 @@ impl Core {
         if depth == 0 || !notice.is_ready() || depth <= waiting() {
             return None;
         }
-        let fired = notice.fire(process::sender());
+        // Who finds a message that is due has not sent it.
+        let sender = if news == News::Sent { process::sender() } else { Sender::default() };
+        let fired = notice.fire(sender);
         shared.draw_attention();
         Some(fired)
+    }
+
+    /// A message is there that some receiver waits for: unless that one is dead.
+    #[cold]
+    pub(super) fn fire_in_spite_of_the_dead(&self, me: Owner, wait: Wait) -> Result<(), Fault> {
+        self.recover(me, wait)?;
+        let shared = self.shared();
+        let held = self.lock(&shared, me, wait)?;
+        shared.ledger.drain()?;
+        let fired = self.fire_if_due(&shared, News::Sent);
+        drop(held);
+        if let Some(fired) = fired {
+            self.see_told(fired);
+        }
+        Ok(())
     }
 
     /// N4.
@@ -176,8 +218,11 @@ impl Core {
         {
             return Ok(());
         }
-        let core = Arc::clone(self);
-        match thread::spawn_quiet("chappe-attend", move || core.look_around()) {
+        let spawned = self.base.member.checked_fd().and_then(Post::new).and_then(|post| {
+            let (core, nudge) = (Arc::downgrade(self), Arc::clone(&self.attendant.nudge));
+            thread::spawn_quiet("chappe-attend", move || attend(&post, &core, &nudge))
+        });
+        match spawned {
             Ok(_) => Ok(()),
             Err(error) => {
                 started.store(0, Ordering::Release);
@@ -186,33 +231,12 @@ impl Core {
         }
     }
 
-    /// What the attendant does until the handle goes.
-    fn look_around(&self) {
-        IS_ATTENDANT.set(true);
-        loop {
-            self.attendant.nudge.store(0, Ordering::SeqCst);
-            let Some(me) = self.base.member.owner() else { return };
-            let seen = self.header().notice.load();
-            self.tell(me, seen);
-            // Stopped lock holders and damage are met by whoever uses the queue.
-            let _ = self.recover(me, Wait::No);
-            let _ = self.attend(me, Wait::No, false);
-            self.header().notice.sleep(seen, &self.attendant.nudge, LOOK_EVERY);
-        }
-    }
-
-    /// Calls what is to be called, if the word says that it is time.
-    fn tell(&self, me: Owner, seen: Registration) {
-        let pending = seen.is_pending() && seen.registrant() == Some(me);
-        // One that is registered no more, and was not taken back, has fired: by the word, or before another registered.
-        let Some(due) = self.attendant.take(|own| !(pending && own.same(seen))) else { return };
-        let sender = match seen.is_fired() && due.registration.same(seen) {
-            true => self.header().notice.sender(seen),
-            false => Sender::default(),
-        };
-        // What the callback does is its own business, but the attendant has others.
-        let _ = catch_unwind(AssertUnwindSafe(|| (due.callback)(sender)));
-        self.header().notice.acknowledge(due.registration);
+    /// What the attendant does at each turn. Returns what is to be called.
+    fn look_around(&self, me: Owner) -> Vec<Pending> {
+        // Stopped lock holders and damage are met by whoever uses the queue.
+        let _ = self.recover(me, Wait::No);
+        let _ = self.attend(me, Wait::No, News::None);
+        self.attendant.due(&self.header().notice, me)
     }
 
     /// The handle goes: it polls no more, and is registered no more.
@@ -240,13 +264,53 @@ impl Core {
     }
 }
 
-impl Attendant {
-    fn is_running(&self) -> bool {
-        self.started.load(Ordering::Acquire) == u64::from(process::generation()) + 1
+/// Where the attendant sleeps: a mapping of the header that is its own, so that the handle can go meanwhile. A fork child, which
+/// has no such thread, does not inherit it.
+struct Post {
+    region: Region,
+    header: Area<Header>,
+}
+
+impl Post {
+    fn new(fd: BorrowedFd<'_>) -> io::Result<Post> {
+        let region = Region::for_this_process(fd, Layout::CELLS.offset)?;
+        let header = region.area(Layout::HEADER.offset, Layout::HEADER.len);
+        Ok(Post { region, header })
+    }
+
+    fn notice(&self) -> &Notice {
+        &self.region.one(&self.header).notice
+    }
+}
+
+/// What the attendant does until the handle goes.
+fn attend(post: &Post, core: &Weak<Core>, nudge: &AtomicU32) {
+    IS_ATTENDANT.set(true);
+    loop {
+        nudge.store(0, Ordering::SeqCst);
+        let seen = post.notice().load();
+        let due = {
+            // Held across a fork: so the child has no share in the handle that was this thread's.
+            let _no_fork = process::reattach();
+            let Some(core) = core.upgrade() else { return };
+            let Some(me) = core.base.member.owner() else { return };
+            core.look_around(me)
+        };
+        for own in due {
+            // What the callback does is its own business, but the attendant has others.
+            let _ = catch_unwind(AssertUnwindSafe(|| (own.callback)(own.sender.unwrap_or_default())));
+            post.notice().acknowledge(own.registration);
+        }
+        post.notice().sleep(seen, nudge, LOOK_EVERY);
     }
 }
 
 impl Shared<'_> {
+    /// Whether somebody would be told of a message that is here, if nobody waited for it. The lock is held.
+    pub(super) fn may_be_due(&self) -> bool {
+        self.header.notice.is_ready() && self.header.desk.count.load(Ordering::Relaxed) != 0
+    }
+
     /// The entries that may be in use.
     pub(super) fn entries_in_use(&self) -> impl Iterator<Item = &Entry> {
         let high = self.header.attach_high.load(Ordering::Acquire).min(Owner::INDEX_MAX + 1);

@@ -1,5 +1,6 @@
 //! Receiving: steps R1 to R10 and T1 to T5 of `docs/recovery.md`, alone and in batches.
 
+use super::doorbell::News;
 use super::{Core, Shared, Side, Waiting};
 use crate::deadline::Wait;
 use crate::error::RecvError;
@@ -57,6 +58,9 @@ impl Core {
         let waiting = Waiting { core: self, me, wait, side: Side::Messages };
         let _waits = Waits::new(self, me, wait)?;
         let found = wait_for(&waiting, &self.header().receivers, &self.spin, wait, attempt)?;
+        if found.is_none() && wait == Wait::No && self.header().senders.has_attention() {
+            self.attend_to_news(me, wait, News::FoundEmpty);
+        }
         found.ok_or(if wait == Wait::No { RecvError::Empty } else { RecvError::TimedOut })
     }
 
@@ -73,13 +77,13 @@ impl Core {
         let length = self.check_length(chosen.slot, chosen.meta)?;
         sink.fits(length)?;
         let redelivered = self.redelivered(chosen)?;
+        shared.note_if_last(chosen);
         if length <= self.layout.inline {
             self.copy(chosen, length, sink)?;
             shared.ledger.consume(chosen)?;
         } else {
             shared.ledger.take(chosen, me)?;
         }
-        shared.note_if_empty();
         let more = slept && shared.header.desk.count.load(Ordering::Relaxed) != 0;
         let next = shared.ledger.foreseen();
         drop(held);
@@ -118,7 +122,6 @@ impl Core {
         if taken.is_empty() {
             return self.nothing_left(life);
         }
-        shared.note_if_empty();
         let more = slept && shared.header.desk.count.load(Ordering::Relaxed) != 0;
         drop(held);
         self.pass_on(more);
@@ -141,7 +144,10 @@ impl Core {
                     // Room first: what is taken must be copied. Without room the batch ends before this message.
                     total += self.check_length(chosen.slot, chosen.meta)? as usize;
                     match batch.bytes.try_reserve(total) {
-                        Ok(()) => shared.ledger.take(chosen, me)?,
+                        Ok(()) => {
+                            shared.note_if_last(chosen);
+                            shared.ledger.take(chosen, me)?;
+                        }
                         Err(_) if taken.is_empty() => return Err(Fault::System(libc::ENOMEM)),
                         Err(_) => return Ok(None),
                     }
@@ -205,7 +211,7 @@ impl Core {
     #[inline(always)]
     pub(super) fn tell_senders(&self, me: Owner, room: usize, wait: Wait) {
         if self.header().senders.signal(u32::try_from(room).unwrap_or(u32::MAX)) {
-            self.attend_to_news(me, wait);
+            self.attend_to_news(me, wait, News::Room);
         }
     }
 
@@ -282,16 +288,16 @@ impl Drop for Waits<'_> {
         if self.core.header().receivers.has_attention() {
             // What was this thread's, and it did not take, is told of.
             let wait = if self.wait == Wait::Forever { self.wait } else { Wait::No };
-            let _ = self.core.attend(self.me, wait, false);
+            let _ = self.core.attend(self.me, wait, News::None);
         }
     }
 }
 
 impl Shared<'_> {
-    /// N1, if nothing is left. The lock is held.
+    /// N1, if nothing will be left. The lock is held.
     #[inline(always)]
-    fn note_if_empty(&self) {
-        if self.header.desk.count.load(Ordering::Relaxed) == 0 {
+    fn note_if_last(&self, chosen: Chosen) {
+        if self.ledger.is_last(chosen) {
             self.header.notice.emptied();
         }
     }

@@ -1,5 +1,6 @@
 //! Sending: steps S0 to S8 of `docs/recovery.md`, alone and in batches.
 
+use super::doorbell::News;
 use super::{Core, Side, Waiting};
 use crate::deadline::Wait;
 use crate::error::{SendError, SendManyError};
@@ -69,7 +70,7 @@ impl Core {
     #[inline(always)]
     fn tell_receivers(&self, me: Owner, news: usize, wait: Wait) {
         if news > 0 && self.header().receivers.signal(u32::try_from(news).unwrap_or(u32::MAX)) {
-            self.attend_to_news(me, wait);
+            self.attend_to_news(me, wait, News::Sent);
         }
     }
 
@@ -211,6 +212,9 @@ impl Core {
             let surely = slept || wait == Wait::No;
             Ok(self.try_claim(me, wide, wait, surely)?.map(|claim| (claim, slept)))
         })?;
+        if found.is_none() && wait == Wait::No && self.header().senders.has_attention() {
+            self.attend_to_news(me, wait, News::FoundFull);
+        }
         found.ok_or(if wait == Wait::No { SendError::Full } else { SendError::TimedOut })
     }
 
