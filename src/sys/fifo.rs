@@ -4,8 +4,9 @@
 //! Sources: fifo(7), pipe(7) (O_DIRECT: packets), fcntl(2) (F_SETPIPE_SZ), ioctl_tty(2) (FIONREAD).
 
 use super::file::{self, Facts};
+use super::process;
 use crate::message::Access;
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,19 +15,32 @@ use std::path::Path;
 /// How many packets fit: a page holds one.
 pub(crate) const ROOM: u32 = 4;
 
-/// Makes one; `AlreadyExists` if the name is taken. It gets exactly this mode, and this group if that may be given.
-pub(crate) fn create(path: &Path, mode: u32, gid: u32) -> io::Result<()> {
-    // Nobody's, until it has its mode: what stands under the name by then may be somebody else's, who may rename here.
-    fs::mknodat(fs::CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
-    let fd = fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    let ours = facts_if_fifo(&fd)?.is_some_and(|facts| facts.uid == rustix::process::geteuid().as_raw());
-    if !ours {
-        return Err(Errno::BADMSG.into());
+/// Makes one; `AlreadyExists` if the name is taken. It has exactly this mode, and this group if that may be given, when it
+/// gets its name; before, it has another one, under which a death leaves it. Returns what was made.
+pub(crate) fn create(path: &Path, mode: u32, gid: u32) -> io::Result<Facts> {
+    let mut before = path.as_os_str().to_owned();
+    before.push(format!(".{:x}", process::unix_nanos()));
+    let before = Path::new(&before);
+    fs::mknodat(fs::CWD, before, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+    let named = furnish(before, mode, gid).and_then(|facts| {
+        fs::renameat_with(fs::CWD, before, fs::CWD, path, RenameFlags::NOREPLACE)?;
+        Ok(facts)
+    });
+    if named.is_err() {
+        let _ = file::remove(before);
     }
+    named
+}
+
+fn furnish(path: &Path, mode: u32, gid: u32) -> io::Result<Facts> {
+    // What stands under the name may be somebody else's by now, who may rename here.
+    let fd = fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let facts = facts_if_fifo(&fd)?.filter(|facts| facts.uid == process::effective_uid()).ok_or(Errno::BADMSG)?;
     let itself = file::own_path(fd.as_fd())?;
     // Not one of ours, perhaps: then its members are refused.
     let _ = fs::chownat(fs::CWD, itself.as_c_str(), None, Some(fs::Gid::from_raw(gid)), AtFlags::empty());
-    Ok(fs::chmodat(fs::CWD, itself.as_c_str(), Mode::from_raw_mode(mode), AtFlags::empty())?)
+    fs::chmodat(fs::CWD, itself.as_c_str(), Mode::from_raw_mode(mode), AtFlags::empty())?;
+    Ok(facts)
 }
 
 /// What a FIFO is; `None` if the descriptor or path leads to something else.

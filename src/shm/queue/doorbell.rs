@@ -93,8 +93,8 @@ impl Core {
             return Err(io::ErrorKind::NotFound.into());
         }
         let made = match fifo::create(&path, facts.mode & 0o666, facts.gid) {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            Ok(made) => Some(made),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
             Err(error) => return Err(error),
         };
         let fifo = Fifo::open(&path)?;
@@ -103,7 +103,8 @@ impl Core {
             return Ok(fifo);
         }
         // What `bell` names is not there any more, if it ever was: this is the only file of that name.
-        let trusted = made || [facts.uid, 0, process::effective_uid()].contains(&found.uid);
+        let trusted = made.is_some_and(|made| made.same_file(found))
+            || [facts.uid, 0, process::effective_uid()].contains(&found.uid);
         let taken = trusted.then(|| bell.compare_exchange(known, found.inode, Ordering::SeqCst, Ordering::SeqCst));
         match taken {
             Some(Ok(_)) => Ok(fifo),
