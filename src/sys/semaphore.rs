@@ -7,7 +7,8 @@
 
 use crate::name::Name;
 use crate::sys::memory::Mapping;
-use libc::{c_int, c_uint, clockid_t, sem_t, time_t, timespec};
+use crate::sys::time::{time, to_timespec, wall};
+use libc::{c_int, c_uint, clockid_t, sem_t, timespec};
 use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,7 +16,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 /// The largest value, of glibc and musl alike.
 pub(crate) const VALUE_MAX: u32 = i32::MAX as u32;
@@ -142,8 +143,7 @@ impl Handle {
 
     /// Takes one, waiting until the wall clock shows this: ETIMEDOUT after that.
     pub(crate) fn wait_realtime(&self, until: SystemTime) -> Result<(), i32> {
-        // What is before the epoch is past, as the epoch is.
-        self.wait_wall(&to_timespec(until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()))
+        self.wait_wall(&wall(until))
     }
 
     fn wait_wall(&self, until: &timespec) -> Result<(), i32> {
@@ -276,23 +276,10 @@ fn look_up_clock_wait() -> Option<ClockWait> {
     Some(unsafe { std::mem::transmute::<*mut libc::c_void, ClockWait>(address) })
 }
 
-/// What a clock shows.
-fn time(clock: clockid_t) -> Duration {
-    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the timespec lives through the call.
-    let result = unsafe { libc::clock_gettime(clock, &raw mut now) };
-    debug_assert_eq!(result, 0, "both clocks are always there");
-    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
-}
-
-/// A time that the type cannot express becomes the latest that it can.
-fn to_timespec(time: Duration) -> timespec {
-    timespec { tv_sec: time_t::try_from(time.as_secs()).unwrap_or(time_t::MAX), tv_nsec: time.subsec_nanos().into() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn the_largest_value_is_the_systems() {
@@ -324,11 +311,5 @@ mod tests {
         assert_eq!(semaphore.wait_converted(deadline), Err(libc::ETIMEDOUT));
         assert!(Instant::now() >= deadline, "too early");
         assert_eq!(semaphore.wait_converted(start), Err(libc::ETIMEDOUT));
-    }
-
-    #[test]
-    fn times_too_far_away_become_the_latest() {
-        let latest = to_timespec(Duration::MAX);
-        assert_eq!((latest.tv_sec, latest.tv_nsec), (time_t::MAX, 999_999_999));
     }
 }

@@ -53,10 +53,20 @@ fn ask(number: u32) -> Option<u32> {
     before.map(u32::trailing_ones)
 }
 
-/// Starts a thread that blocks all signals, so that the program's handlers run where the program expects them.
+/// Starts a thread that blocks all signals, so that the program's handlers run where the program expects them. Its stack is
+/// small: what it runs is ours.
 pub(crate) fn spawn_quiet(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    spawn(std::thread::Builder::new().name(name.into()).stack_size(128 << 10), run)
+}
+
+/// The same with the usual stack, for code of the program's.
+pub(crate) fn spawn_quiet_for_users(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    spawn(std::thread::Builder::new().name(name.into()), run)
+}
+
+fn spawn(builder: std::thread::Builder, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let before = block_signals();
-    let spawned = std::thread::Builder::new().name(name.into()).stack_size(128 << 10).spawn(run);
+    let spawned = builder.spawn(run);
     restore_signals(&before);
     spawned
 }

@@ -1,5 +1,4 @@
-//! What can go wrong with POSIX objects. As in the crate: setting up names the object and the way out, and each verb has a
-//! small `Copy` enum.
+//! What can go wrong with POSIX semaphores.
 
 use crate::name::{Name, NameError};
 use std::io;
