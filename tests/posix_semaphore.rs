@@ -13,7 +13,6 @@ use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -58,45 +57,10 @@ impl Drop for Named {
     }
 }
 
-/// The compiler for the C library that this test is linked with. With musl it has to be named: its version matters, and
-/// `cc` is seldom it.
-fn compiler() -> Option<String> {
-    std::env::var("CHAPPE_TEST_CC").ok().or_else(|| cfg!(not(target_env = "musl")).then(|| "cc".into()))
-}
-
-/// The C program, built once; `None` where there is no compiler.
-fn program() -> Option<&'static Path> {
-    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
-    PROGRAM.get_or_init(build).as_deref()
-}
-
-fn build() -> Option<PathBuf> {
-    let compiler = compiler()?;
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let program = dir.join(if cfg!(target_env = "musl") { "semaphore-musl" } else { "semaphore" });
-    let new = program.with_extension(std::process::id().to_string());
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c/semaphore.c");
-    let flags = ["-std=gnu11", "-Wall", "-Wextra", "-O1", "-pthread", "-o"];
-    match Command::new(&compiler).args(flags).arg(&new).arg(source).status() {
-        Err(error) if error.kind() == ErrorKind::NotFound => return None,
-        status => {
-            assert!(status.expect("the compiler starts").success(), "{compiler} does not like tests/c/semaphore.c")
-        }
-    }
-    // Other runs of this test may be starting the old one.
-    std::fs::rename(new, &program).unwrap();
-    Some(program)
-}
-
-/// A C program, ready for commands.
+/// The C program, built once, ready for commands.
 fn peer() -> Option<Worker> {
-    match program() {
-        Some(program) => Some(Worker::run(Command::new(program), "the C program")),
-        None => {
-            println!("skipped: there is no C compiler (cc, or what CHAPPE_TEST_CC names)");
-            None
-        }
-    }
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    common::c::start(PROGRAM.get_or_init(|| common::c::build("semaphore")).as_deref())
 }
 
 /// One way to wait.
