@@ -7,6 +7,7 @@ mod demo;
 mod exit;
 mod format;
 mod json;
+mod limits;
 mod ls;
 mod mq;
 mod output;
@@ -28,6 +29,7 @@ fn run(command: Command) -> Result<(), exit::Failure> {
         Command::Mq(verb) => mq::run(verb),
         Command::Sem(verb) => sem::run(verb),
         Command::Ls(args) => ls::run(&args),
+        Command::Limits(args) => limits::run(&args),
         Command::Demo => demo::run(),
         Command::Completions { shell } => complete::run(shell),
         Command::DemoChild(role) => demo::child(role),

@@ -3,6 +3,7 @@
 
 use crate::output::name_text;
 use bytesize::ByteSize;
+use chappe::posix::LimitKind;
 use chappe::{LABEL_BYTES_MAX, Name, NameError};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::ffi::OsStr;
@@ -10,7 +11,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-/// The start of names that are not ours; nothing of ours can be created with it through this command.
+/// The start of names that are not ours but the kernel's or the C library's; nothing of ours can be created with it through this command.
 const POSIX: &[u8] = b"posix:";
 
 /// Why a NAME was refused.
@@ -33,28 +34,21 @@ impl fmt::Display for BadName {
     }
 }
 
-/// Reads the NAME of a queue: any bytes that the library takes, except those kept for later.
-pub fn name_parser() -> impl TypedValueParser<Value = Name> {
-    own_name_parser(
-        "`posix:` is kept for the kernel's queues, which this version does not reach; take a name without it",
-    )
-}
-
-/// The NAME of a semaphore: one of ours, or with `posix:` before it one of the C library's.
+/// The NAME of a queue or a semaphore: one of ours, or with `posix:` before it one that POSIX has.
 #[derive(Clone, Debug)]
-pub enum SemaphoreName {
+pub enum AnyName {
     /// Ours.
     Own(Name),
-    /// That of `sem_open`.
+    /// That of `mq_open` or `sem_open`.
     Posix(Name),
 }
 
-impl SemaphoreName {
+impl AnyName {
     /// As people can type it.
     pub fn text(&self) -> String {
         match self {
-            SemaphoreName::Own(name) => name_text(name),
-            SemaphoreName::Posix(name) => match name_text(name).strip_prefix("$'") {
+            AnyName::Own(name) => name_text(name),
+            AnyName::Posix(name) => match name_text(name).strip_prefix("$'") {
                 None => format!("posix:{}", name_text(name)),
                 Some(quoted) => format!("$'posix:{quoted}"),
             },
@@ -62,11 +56,11 @@ impl SemaphoreName {
     }
 }
 
-/// Reads the NAME of a semaphore of either kind.
-pub fn semaphore_name_parser() -> impl TypedValueParser<Value = SemaphoreName> {
+/// Reads the NAME of an object of either kind.
+pub fn any_name_parser() -> impl TypedValueParser<Value = AnyName> {
     OsStringValueParser::new().try_map(|text| match text.as_bytes().strip_prefix(POSIX) {
-        Some(name) => Name::new(name).map(SemaphoreName::Posix),
-        None => Name::new(text.as_bytes()).map(SemaphoreName::Own),
+        Some(name) => Name::new(name).map(AnyName::Posix),
+        None => Name::new(text.as_bytes()).map(AnyName::Own),
     })
 }
 
@@ -93,6 +87,16 @@ pub fn size(text: &str) -> Result<u64, String> {
     let size: ByteSize =
         spelt.parse().map_err(|_| "a size is a number of bytes, or with K, M, G or T: 64K, 1M".to_owned())?;
     Ok(size.as_u64())
+}
+
+/// Reads a limit and its value: `msg_max=100`, `msgsize_max=64K`.
+pub fn setting(text: &str) -> Result<(LimitKind, u64), String> {
+    let names = || LimitKind::ALL.map(LimitKind::word).join(", ");
+    let (name, value) =
+        text.split_once('=').ok_or_else(|| format!("NAME=VALUE, as msg_max=100; names are {}", names()))?;
+    let kind =
+        LimitKind::from_word(name).ok_or_else(|| format!("there is no limit {name:?}; there are {}", names()))?;
+    Ok((kind, size(value)?))
 }
 
 /// Writes a size so that [`size`] reads it back: in the largest unit that leaves no remainder.

@@ -7,6 +7,7 @@ use crate::sys::limits::{self as sys, Charged};
 use crate::sys::semaphore;
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 
 /// Which limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -175,6 +176,8 @@ pub struct Limit {
     pub hard: Option<LimitValue>,
     /// How much of it is used.
     pub used: LimitUse,
+    /// The directory that it is about, if it is about one.
+    pub place: Option<PathBuf>,
 }
 
 /// All limits, as they are for this process now.
@@ -204,15 +207,16 @@ pub fn limits() -> Vec<Limit> {
 
 /// One limit, as it is for this process now; [`limits`] says what it takes to find out.
 pub fn limit(kind: LimitKind) -> Limit {
-    let plain = |value, used| Limit { kind, value, hard: None, used };
-    let bounded = |(value, hard), used| Limit { kind, value: bound(value), hard: Some(bound(hard)), used };
+    let plain = |value, used| Limit { kind, value, hard: None, used, place: None };
+    let bounded = |(value, hard), used| Limit { hard: Some(bound(hard)), ..plain(bound(value), used) };
     match kind {
         LimitKind::QueuesMax => plain(read(kind), queues_used()),
         LimitKind::MessageQueueBytes => bounded(sys::message_queue_bytes(), bytes_used()),
         LimitKind::OpenFiles => bounded(sys::open_files(), files_used()),
         LimitKind::SharedMemory => {
-            let (value, used) = room();
-            plain(value, used)
+            let directory = default_dir();
+            let (value, used) = room(&directory);
+            Limit { place: Some(directory), ..plain(value, used) }
         }
         LimitKind::SemaphoreValue => plain(LimitValue::Number(semaphore::VALUE_MAX.into()), LimitUse::Nothing),
         _ => plain(read(kind), LimitUse::Nothing),
@@ -262,9 +266,8 @@ fn files_used() -> LimitUse {
     }
 }
 
-fn room() -> (LimitValue, LimitUse) {
-    let directory = default_dir();
-    match sys::room(&directory) {
+fn room(directory: &Path) -> (LimitValue, LimitUse) {
+    match sys::room(directory) {
         // A file system without a size, as a tmpfs can be.
         Ok((0, _)) => (LimitValue::Unlimited, LimitUse::Unknown("the file system does not say".into())),
         Ok((all, free)) => (LimitValue::Number(all), LimitUse::Exactly(all.saturating_sub(free))),

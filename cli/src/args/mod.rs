@@ -5,8 +5,9 @@ pub mod sem;
 
 use crate::demo::Role;
 use crate::format::Format;
-use crate::values::{self, OctalMode, name_parser};
+use crate::values::{self, AnyName, OctalMode, any_name_parser, own_name_parser};
 use chappe::Name;
+use chappe::posix::LimitKind;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -35,7 +36,8 @@ EXIT CODES:
 const FILES: &str = "\
 Queues and semaphores live in /dev/shm, or in the directory that CHAPPE_DIR names. A
 NAME may begin with a slash or not; `orders` and `/orders` are the same one. A queue and
-a semaphore may have the same name.";
+a semaphore may have the same name. With `posix:` before it, as `posix:/orders`, a NAME is
+that of a queue of the kernel's (mq_open) or a semaphore of the C library's (sem_open).";
 
 /// Message queues and semaphores between processes on Linux: in shared memory, alive after kill -9
 #[derive(Parser)]
@@ -57,6 +59,9 @@ pub enum Command {
     Sem(sem::Sem),
     /// List the queues and semaphores, one a line
     Ls(Ls),
+    /// Show the limits on POSIX queues and semaphores and on shared memory, or set some
+    #[command(after_help = LIMITS)]
+    Limits(Limits),
     /// See it work: order, survival of kill -9 with an exact account, permits, and speed beside a pipe
     #[command(long_about = DEMO)]
     Demo,
@@ -68,6 +73,18 @@ pub enum Command {
     #[command(subcommand, hide = true)]
     DemoChild(Role),
 }
+
+const LIMITS: &str = "\
+For each limit: NAME VALUE USED and what it means; below it how to change it, and why something is unknown. `-` is a limit \
+that nothing uses up; with `>=` there may be more than can be seen.
+
+--set writes what the kernel keeps (msg_max, msgsize_max, queues_max, msg_default, msgsize_default): for this IPC namespace, \
+until the next boot, as root. A resource limit (rlimit_...) is each process's own, and chappe is not the process that you mean: \
+the text says how.
+
+EXAMPLES:
+  chappe limits
+  chappe limits --set msg_max=100 --set msgsize_max=64K";
 
 const DEMO: &str = "\
 See it work: order, survival of kill -9 with an exact account, permits that come back from
@@ -92,7 +109,7 @@ pub enum Mq {
     Stat(Stat),
     /// Throw away the messages that wait
     Purge(Purge),
-    /// Remove queues; who has one open learns of it
+    /// Remove queues; who has one open learns of it, unless it is the kernel's
     Rm(Rm),
 }
 
@@ -100,11 +117,14 @@ pub enum Mq {
 #[derive(Args)]
 #[command(after_help = "\
 That it exists is an error (73). With --exist-ok it is not, if what it has is what was asked for; what was not asked for
-may be anything.")]
+may be anything.
+
+A queue of the kernel's (posix:NAME) gets the system's default capacity and message size; `chappe limits` shows them, and what
+it may have.")]
 pub struct Create {
-    /// The queue's name.
-    #[arg(value_parser = name_parser())]
-    pub name: Name,
+    /// The queue's name; with `posix:` before it that of a queue of the kernel's, as `posix:/orders`.
+    #[arg(value_parser = any_name_parser())]
+    pub name: AnyName,
     /// How many messages fit [default: 1024]
     #[arg(long, value_name = "N")]
     pub capacity: Option<u32>,
@@ -129,9 +149,9 @@ EXAMPLES:
   tail -f log | chappe mq send lines --lines
   find . -print0 | chappe mq send files --null")]
 pub struct Send {
-    /// The queue's name.
-    #[arg(value_parser = name_parser())]
-    pub name: Name,
+    /// The queue's name; with `posix:` before it that of a queue of the kernel's, as `posix:/orders`.
+    #[arg(value_parser = any_name_parser())]
+    pub name: AnyName,
     /// The message; any bytes.
     pub message: Option<OsString>,
     /// Priority, 0 to 32767; the highest is received first
@@ -164,14 +184,17 @@ end, except a NUL with --null.
 Each message is written before the next one is received. When the reader of stdout goes away, chappe ends quietly; a
 message that it holds by then goes back into the queue, behind those of its priority.
 
+A queue of the kernel's (posix:NAME) has no end: nobody can close it, and who waits for a message is not woken when it is
+removed, so --follow goes on. Who waits in mq_receive comes before chappe, which polls.
+
 EXAMPLES:
   chappe mq recv orders -t 2s
   chappe mq recv lines --follow --format '%p %s%n'
   chappe mq recv files --until-empty --null | xargs -0 ls -l")]
 pub struct Recv {
-    /// The queue's name.
-    #[arg(value_parser = name_parser())]
-    pub name: Name,
+    /// The queue's name; with `posix:` before it that of a queue of the kernel's, as `posix:/orders`.
+    #[arg(value_parser = any_name_parser())]
+    pub name: AnyName,
     /// How many messages to receive [default: 1]
     #[arg(short = 'n', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..),
           conflicts_with_all = ["follow", "until_empty"])]
@@ -200,12 +223,16 @@ pub struct Recv {
     pub json: bool,
 }
 
+const NO_PEEK: &str = "\
+the kernel gives a message only to who takes it out, so its queues cannot be looked into; `mq stat` says how many messages there \
+are, `mq recv` takes them";
+
 /// `mq peek`
 #[derive(Args)]
 #[command(after_help = "The exit code is 1 if there is no message.")]
 pub struct Peek {
     /// The queue's name.
-    #[arg(value_parser = name_parser())]
+    #[arg(value_parser = own_name_parser(NO_PEEK))]
     pub name: Name,
     /// At most how many messages to show
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
@@ -218,9 +245,9 @@ pub struct Peek {
 /// `mq stat`
 #[derive(Args)]
 pub struct Stat {
-    /// The queue's name.
-    #[arg(value_parser = name_parser())]
-    pub name: Name,
+    /// The queue's name; with `posix:` before it that of a queue of the kernel's, as `posix:/orders`.
+    #[arg(value_parser = any_name_parser())]
+    pub name: AnyName,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -228,10 +255,13 @@ pub struct Stat {
 
 /// `mq purge`
 #[derive(Args)]
+#[command(after_help = "\
+Of a queue of the kernel's (posix:NAME) as many messages as it has are received, one after the other, and thrown away; one that
+is sent meanwhile may go in place of an older one.")]
 pub struct Purge {
-    /// The queue's name.
-    #[arg(value_parser = name_parser())]
-    pub name: Name,
+    /// The queue's name; with `posix:` before it that of a queue of the kernel's, as `posix:/orders`.
+    #[arg(value_parser = any_name_parser())]
+    pub name: AnyName,
     /// Say how many messages there are, and leave them
     #[arg(long)]
     pub dry_run: bool,
@@ -241,9 +271,9 @@ pub struct Purge {
 #[derive(Args)]
 #[command(after_help = "All are tried, whatever happens to one; the exit code is that of the first failure.")]
 pub struct Rm {
-    /// The queues' names.
-    #[arg(required = true, value_name = "NAME", value_parser = name_parser())]
-    pub names: Vec<Name>,
+    /// The queues' names; with `posix:` before it that of a queue of the kernel's.
+    #[arg(required = true, value_name = "NAME", value_parser = any_name_parser())]
+    pub names: Vec<AnyName>,
 }
 
 /// `ls`
@@ -256,5 +286,16 @@ takes it, $'...'.")]
 pub struct Ls {
     /// Print one JSON object a line
     #[arg(long)]
+    pub json: bool,
+}
+
+/// `limits`
+#[derive(Args)]
+pub struct Limits {
+    /// Set a limit instead of showing them; VALUE may be 64K or 1M. May be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::setting)]
+    pub set: Vec<(LimitKind, u64)>,
+    /// Print one JSON object a line
+    #[arg(long, conflicts_with = "set")]
     pub json: bool,
 }

@@ -1,6 +1,6 @@
 //! The verbs of `chappe sem`.
 
-use crate::values::{self, OctalMode, SemaphoreName, own_name_parser, semaphore_name_parser};
+use crate::values::{self, AnyName, OctalMode, any_name_parser, own_name_parser};
 use chappe::{Name, PERMITS_MAX};
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
@@ -127,8 +127,8 @@ pub struct Create {
 #[derive(Args)]
 pub struct Stat {
     /// The semaphore's name; with `posix:` before it that of a POSIX semaphore, as `posix:/ready`.
-    #[arg(value_parser = semaphore_name_parser())]
-    pub name: SemaphoreName,
+    #[arg(value_parser = any_name_parser())]
+    pub name: AnyName,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -174,16 +174,16 @@ pub struct WaitIdle {
 #[derive(Args)]
 pub struct Post {
     /// The semaphore's name; with `posix:` before it that of a POSIX semaphore, as `posix:/ready`.
-    #[arg(value_parser = semaphore_name_parser())]
-    pub name: SemaphoreName,
+    #[arg(value_parser = any_name_parser())]
+    pub name: AnyName,
 }
 
 /// `sem wait`
 #[derive(Args)]
 pub struct Wait {
     /// The semaphore's name; with `posix:` before it that of a POSIX semaphore, as `posix:/ready`.
-    #[arg(value_parser = semaphore_name_parser())]
-    pub name: SemaphoreName,
+    #[arg(value_parser = any_name_parser())]
+    pub name: AnyName,
     /// Give up (124) when no signal comes for this long, as 250ms, 2s or 1m
     #[arg(short, long, value_name = "DURATION", value_parser = values::duration, conflicts_with = "nonblock")]
     pub timeout: Option<Duration>,
@@ -197,6 +197,6 @@ pub struct Wait {
 #[command(after_help = "All are tried, whatever happens to one; the exit code is that of the first failure.")]
 pub struct Rm {
     /// The semaphores' names; with `posix:` before it that of a POSIX semaphore.
-    #[arg(required = true, value_name = "NAME", value_parser = semaphore_name_parser())]
-    pub names: Vec<SemaphoreName>,
+    #[arg(required = true, value_name = "NAME", value_parser = any_name_parser())]
+    pub names: Vec<AnyName>,
 }

@@ -1,6 +1,7 @@
 //! Errors: which exit code each has, and the text that says what happened, the limit that bit, and what to do. The table
-//! for users is in the help, see [`args`](crate::args). What concerns semaphores is in [`sem`].
+//! for users is in the help, see [`args`](crate::args). What concerns semaphores is in [`sem`], the kernel's queues in [`posix`].
 
+pub mod posix;
 pub mod sem;
 
 use crate::output::note;
@@ -40,6 +41,24 @@ pub const BEFORE_COMMAND: u8 = 125;
 pub const NOT_EXECUTABLE: u8 = 126;
 /// There is no such command.
 pub const NO_COMMAND: u8 = 127;
+
+/// What the texts tell of a queue.
+pub trait Told {
+    /// Its name, as people can type it.
+    fn name(&self) -> String;
+    /// How many messages fit.
+    fn capacity(&self) -> usize;
+}
+
+impl Told for Queue {
+    fn name(&self) -> String {
+        self.name().to_string()
+    }
+
+    fn capacity(&self) -> usize {
+        self.capacity()
+    }
+}
 
 /// Why a verb ends early: an exit code, and a text for people unless it is empty.
 #[derive(Debug)]
@@ -153,7 +172,7 @@ pub fn attributes(attributes: &Attributes) -> String {
 }
 
 /// A message was not sent. `sent` is how many were before it.
-pub fn send(queue: &Queue, error: SendError, sent: u64) -> Failure {
+pub fn send(queue: &impl Told, error: SendError, sent: u64) -> Failure {
     let (code, text) = match error {
         SendError::Full => (
             TRY_AGAIN,
@@ -167,14 +186,14 @@ pub fn send(queue: &Queue, error: SendError, sent: u64) -> Failure {
         SendError::Closed | SendError::Unlinked => (UNAVAILABLE, format!("takes no more: {error} by a participant")),
         SendError::NoSpace => (SYSTEM, format!("took nothing: {error}; free space there, or receive some")),
         SendError::Busy => busy(),
-        SendError::Corrupt => corrupt(queue),
+        SendError::Corrupt => corrupt(&queue.name()),
         other => (SYSTEM, format!("took nothing: {other}")),
     };
     Failure::new(code, format!("{} {text}{}", queue.name(), so_far(sent, "sent")))
 }
 
 /// A message is larger than the queue takes; `has` says how large, as far as is known.
-pub fn too_long(queue: &Queue, has: &str, max: u64, sent: u64) -> Failure {
+pub fn too_long(queue: &impl Told, has: &str, max: u64, sent: u64) -> Failure {
     let name = queue.name();
     let text = format!(
         "the message {has} bytes, {name} takes at most {max}; create a queue with a larger --message-size{}",
@@ -184,7 +203,7 @@ pub fn too_long(queue: &Queue, has: &str, max: u64, sent: u64) -> Failure {
 }
 
 /// No message was received. `received` is how many were before.
-pub fn recv(queue: &Queue, error: RecvError, received: u64) -> Failure {
+pub fn recv(queue: &impl Told, error: RecvError, received: u64) -> Failure {
     let (code, text) = match error {
         RecvError::Empty => (NO, "is empty".to_owned()),
         RecvError::TimedOut => (TIMED_OUT, "stayed empty as long as -t allows".to_owned()),
@@ -192,7 +211,7 @@ pub fn recv(queue: &Queue, error: RecvError, received: u64) -> Failure {
             (UNAVAILABLE, format!("has nothing more to give: {error} by a participant"))
         }
         RecvError::Busy => busy(),
-        RecvError::Corrupt => corrupt(queue),
+        RecvError::Corrupt => corrupt(&queue.name()),
         other => (SYSTEM, format!("gave nothing: {other}")),
     };
     Failure::new(code, format!("{} {text}{}", queue.name(), so_far(received, "received")))
@@ -202,7 +221,7 @@ pub fn recv(queue: &Queue, error: RecvError, received: u64) -> Failure {
 pub fn access(queue: &Queue, error: AccessError) -> Failure {
     let (code, text) = match error {
         AccessError::Busy => busy(),
-        AccessError::Corrupt => corrupt(queue),
+        AccessError::Corrupt => corrupt(&queue.name().to_string()),
         other => (SYSTEM, format!("cannot be looked at: {other}")),
     };
     Failure::new(code, format!("{} {text}", queue.name()))
@@ -212,8 +231,7 @@ fn busy() -> (u8, String) {
     (TRY_AGAIN, "is held by a stopped process; let it run (`fg`, `kill -CONT`) or kill it".to_owned())
 }
 
-fn corrupt(queue: &Queue) -> (u8, String) {
-    let name = queue.name();
+fn corrupt(name: &str) -> (u8, String) {
     (
         DAMAGED,
         format!(

@@ -1,5 +1,6 @@
 //! What `--json` prints: the shape of each object, one a line. Field names and the schema number are a promise to scripts.
 
+pub mod posix;
 pub mod sem;
 
 use crate::ls::Seen;

@@ -1,33 +1,41 @@
 //! `mq create`: makes a queue, or finds one that is as asked for. It says which of the two on stderr.
 
+use super::posix;
 use crate::args::Create;
 use crate::exit::{self, Failure};
 use crate::output::note;
-use crate::values::OctalMode;
-use chappe::{Kind, OpenError, Queue, QueueOptions};
+use crate::values::{AnyName, OctalMode};
+use chappe::{Kind, Name, OpenError, Queue, QueueOptions};
 
 /// How often a queue may come or go between our looking and our acting before we say that somebody plays with us.
 const TRIES: usize = 100;
 
 /// Creates the queue.
 pub fn run(args: &Create) -> Result<(), Failure> {
+    match &args.name {
+        AnyName::Own(name) => own(args, name),
+        AnyName::Posix(name) => posix::create(args, name),
+    }
+}
+
+fn own(args: &Create, name: &Name) -> Result<(), Failure> {
     let options = options(args);
     if !args.exist_ok {
-        return options.create_new(args.name.as_bytes()).map(drop).map_err(|error| exit::create(&error));
+        return options.create_new(name.as_bytes()).map(drop).map_err(|error| exit::create(&error));
     }
     for _ in 0..TRIES {
-        match options.create_new(args.name.as_bytes()) {
+        match options.create_new(name.as_bytes()) {
             Ok(queue) => return say("created", &queue),
             Err(OpenError::Exists { .. }) => {}
             Err(error) => return Err(exit::create(&error)),
         }
-        match options.open(args.name.as_bytes()) {
+        match options.open(name.as_bytes()) {
             Ok(queue) => return existing(args, &queue),
             Err(OpenError::NotFound { .. }) => {}
             Err(error) => return Err(exit::create(&error)),
         }
     }
-    Err(Failure::new(exit::CANNOT_CREATE, format!("queue {} keeps coming and going", args.name)))
+    Err(Failure::new(exit::CANNOT_CREATE, format!("queue {name} keeps coming and going")))
 }
 
 fn options(args: &Create) -> QueueOptions {

@@ -1,11 +1,12 @@
 //! `mq send`: one message from the command line or a whole input, or a message a record as the records come in. A message
 //! too large for the queue is not read to its end.
 
-use super::open;
+use super::any::AnyQueue;
 use crate::args::Send;
 use crate::exit::{self, Failure};
 use crate::output::note;
-use chappe::{Queue, SendError};
+use chappe::SendError;
+use chappe::posix::MessageQueue;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -14,7 +15,8 @@ use std::time::Instant;
 
 /// Sends what the arguments say.
 pub fn run(args: &Send) -> Result<(), Failure> {
-    let mut sender = Sender::new(args, open(&args.name)?);
+    let queue = AnyQueue::open(&args.name, MessageQueue::options().writeonly())?;
+    let mut sender = Sender::new(args, queue);
     if let Some(message) = &args.message {
         return sender.send(message.as_bytes());
     }
@@ -54,14 +56,14 @@ enum Wait {
 }
 
 struct Sender {
-    queue: Queue,
+    queue: AnyQueue,
     priority: u16,
     wait: Wait,
     sent: u64,
 }
 
 impl Sender {
-    fn new(args: &Send, queue: Queue) -> Sender {
+    fn new(args: &Send, queue: AnyQueue) -> Sender {
         // A timeout beyond the clock's range is one that never ends.
         let deadline = args.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let wait = match deadline {

@@ -1,24 +1,24 @@
 //! `mq stat`: what a queue is, holds and has done, and who has it open.
 
-use super::open;
+use super::{open, posix};
 use crate::args;
 use crate::exit::{self, Failure};
 use crate::json::{self, StatLine};
 use crate::output::{Output, name_text};
 use crate::page::{self, line};
-use crate::values::{OctalMode, size_text};
+use crate::values::{AnyName, OctalMode, size_text};
 use chappe::{Counters, Name, QueueStat};
 
 /// Shows the queue.
 pub fn run(args: &args::Stat) -> Result<(), Failure> {
-    let queue = open(&args.name)?;
+    let name = match &args.name {
+        AnyName::Own(name) => name,
+        AnyName::Posix(name) => return posix::stat(name, args.json),
+    };
+    let queue = open(name)?;
     let mut stat = queue.stat().map_err(|error| exit::access(&queue, error))?;
     stat.participants = page::others(stat.participants);
-    let text = if args.json {
-        json::line(&StatLine::new(&args.name, &stat))
-    } else {
-        whole_page(&args.name, &stat).into_bytes()
-    };
+    let text = if args.json { json::line(&StatLine::new(name, &stat)) } else { whole_page(name, &stat).into_bytes() };
     Output::open()?.write(&text)
 }
 

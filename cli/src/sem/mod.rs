@@ -12,7 +12,7 @@ use crate::exit::{self, Failure};
 use crate::output::{name_text, note};
 use crate::page::counted;
 use crate::rm;
-use crate::values::SemaphoreName;
+use crate::values::AnyName;
 use chappe::{Name, Semaphore};
 
 /// Runs a verb.
@@ -60,8 +60,8 @@ fn wait_idle(args: &WaitIdle) -> Result<(), Failure> {
 }
 
 fn rm(args: &Rm) -> Result<(), Failure> {
-    rm::all(&args.names, SemaphoreName::text, |name| match name {
-        SemaphoreName::Own(name) => Semaphore::unlink(name.as_bytes()).map_err(|error| exit::open(&error)),
-        SemaphoreName::Posix(name) => posix::unlink(name),
+    rm::all(&args.names, AnyName::text, |name| match name {
+        AnyName::Own(name) => Semaphore::unlink(name.as_bytes()).map_err(|error| exit::open(&error)),
+        AnyName::Posix(name) => posix::unlink(name),
     })
 }

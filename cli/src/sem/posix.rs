@@ -6,7 +6,7 @@ use crate::exit::{self, Failure};
 use crate::json::{self, sem::PosixLine};
 use crate::output::Output;
 use crate::page::line;
-use crate::values::SemaphoreName;
+use crate::values::AnyName;
 use chappe::Name;
 use chappe::posix::{Semaphore, SemaphoreError};
 
@@ -19,7 +19,7 @@ fn failed(name: &Name, error: &SemaphoreError) -> Failure {
 }
 
 fn text(name: &Name) -> String {
-    SemaphoreName::Posix(name.clone()).text()
+    AnyName::Posix(name.clone()).text()
 }
 
 /// Adds one.

@@ -3,21 +3,21 @@
 use super::{open, posix};
 use crate::args::sem::{Post, Wait};
 use crate::exit::{self, Failure};
-use crate::values::SemaphoreName;
+use crate::values::AnyName;
 
 /// Gives a signal.
 pub fn post(args: &Post) -> Result<(), Failure> {
     match &args.name {
-        SemaphoreName::Own(name) => open(name)?.post().map_err(|error| exit::sem::access(name, error)),
-        SemaphoreName::Posix(name) => posix::post(name),
+        AnyName::Own(name) => open(name)?.post().map_err(|error| exit::sem::access(name, error)),
+        AnyName::Posix(name) => posix::post(name),
     }
 }
 
 /// Waits for a signal and takes it.
 pub fn wait(args: &Wait) -> Result<(), Failure> {
     let name = match &args.name {
-        SemaphoreName::Own(name) => name,
-        SemaphoreName::Posix(name) => return posix::wait(name, args),
+        AnyName::Own(name) => name,
+        AnyName::Posix(name) => return posix::wait(name, args),
     };
     let semaphore = open(name)?;
     let waited = match args.timeout {

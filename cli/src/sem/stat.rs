@@ -9,14 +9,14 @@ use crate::json::{
 };
 use crate::output::{Output, name_text};
 use crate::page::{self, counted, line};
-use crate::values::{OctalMode, SemaphoreName, size_text};
+use crate::values::{AnyName, OctalMode, size_text};
 use chappe::{Name, SemaphoreStat, Waiter};
 
 /// Shows the semaphore.
 pub fn run(args: &Stat) -> Result<(), Failure> {
     let name = match &args.name {
-        SemaphoreName::Own(name) => name,
-        SemaphoreName::Posix(name) => return posix::stat(name, args.json),
+        AnyName::Own(name) => name,
+        AnyName::Posix(name) => return posix::stat(name, args.json),
     };
     let stat = look(name)?;
     let text = if args.json { json::line(&StatLine::new(name, &stat)) } else { page(name, &stat).into_bytes() };

@@ -3,7 +3,9 @@
 
 mod create;
 mod demo;
+mod limits;
 mod look;
+mod posix_mq;
 mod recv;
 mod sem;
 mod sem_kill;

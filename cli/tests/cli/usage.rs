@@ -88,8 +88,9 @@ fn names() {
     refused(&["mq", "create", "../etc/passwd"], &["one slash"]);
     refused(&["mq", "create", ".."], &["directories"]);
     refused(&["mq", "create", &"x".repeat(256)], &["at most 255", "256"]);
-    refused(&["mq", "stat", "posix:q"], &["posix:", "not reach"]);
-    refused(&["mq", "rm", "q", "posix:q"], &["posix:"]);
+    refused(&["mq", "peek", "posix:q"], &["takes it out", "mq stat"]);
+    refused(&["mq", "create", "posix:/a/b"], &["one slash"]);
+    refused(&["mq", "rm", "q", "posix:"], &["1 to 255 bytes"]);
     refused(&["sem", "create", "a/b", "-n", "1"], &["one slash"]);
     refused(&["sem", "run", "posix:/s", "--", "true"], &["does not know who holds it", "without `posix:`"]);
     for args in [&["sem", "create", "posix:/s", "-n", "1"][..], &["sem", "holders", "posix:/s"]] {
@@ -112,6 +113,7 @@ fn help_is_no_error_and_has_the_exit_codes() {
     for verb in ["run", "create", "stat", "holders", "set", "wait-idle", "post", "wait", "rm"] {
         assert!(place.ok(&["sem", verb, "--help"]).contains("Usage: chappe sem"));
     }
+    assert!(place.ok(&["limits", "--help"]).contains("Usage: chappe limits"));
     let run = place.ok(&["sem", "run", "--help"]);
     for words in ["--keep", "124", "125", "126", "127", "do not hold it"] {
         assert!(run.contains(words), "no {words:?} in: {run}");

@@ -30,7 +30,7 @@ pub enum LimitError {
         source: io::Error,
     },
     /// It is nothing that a process can set, or not for others.
-    #[error("{kind} cannot be set by this: {}", .kind.change())]
+    #[error("{kind} cannot be set from here: {}", .kind.change())]
     NotSettable {
         /// Which limit.
         kind: LimitKind,
