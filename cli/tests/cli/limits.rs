@@ -102,7 +102,9 @@ fn alone(by: &[&str], args: &[&str]) -> Option<Outcome> {
 /// A copy of the command that other users can run, too: where it was built may be nobody else's business.
 fn everybodys(place: &Place) -> PathBuf {
     let copy = place.path().join("chappe");
-    std::fs::copy(CHAPPE, &copy).expect("to copy");
+    // By another process: while this one had it open for writing, what other tests start meanwhile would inherit that, and
+    // nobody could run it.
+    assert!(Command::new("cp").args([CHAPPE.as_ref(), copy.as_path()]).status().expect("cp").success());
     for path in [place.path(), &copy] {
         std::fs::set_permissions(path, Permissions::from_mode(0o755)).expect("to let others in");
     }
