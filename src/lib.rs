@@ -252,8 +252,8 @@
 //! ```
 //!
 //! Semaphores without a name ([`Semaphore::unnamed`]) are for fork children and for whoever gets the descriptor. Signals, which nobody
-//! holds, are [`post`](Semaphore::post) and [`wait`](Semaphore::wait). The C library's own semaphores are in [`posix`].
-//! [`Permit::exec`] runs a command that holds the permit; from a shell, that is `chappe sem run`. What a process left undone when it
+//! holds, are [`post`](Semaphore::post) and [`wait`](Semaphore::wait). The C library's own semaphores, and the kernel's queues, are in
+//! [`posix`]. [`Permit::exec`] runs a command that holds the permit; from a shell, that is `chappe sem run`. What a process left undone when it
 //! died is not undone: `docs/semaphore-or-mutex.md` says what a semaphore is for.
 //!
 //! # Names and directories

@@ -32,6 +32,7 @@ fn role() {
         ("many queues", part_many_queues),
         ("few descriptors", part_few_descriptors),
         ("settings", part_settings),
+        ("forbidden", part_forbidden),
         ("used", part_used),
     ]);
 }
@@ -973,6 +974,54 @@ fn part_few_descriptors(arguments: &[String]) {
     }
     assert!(queue.try_clone().is_err());
     queue.send(b"x", 0).unwrap();
+}
+
+#[test]
+fn a_kernel_without_queues_or_without_netlink_is_told_apart() {
+    let name = name!("forbidden");
+    let _queue = name.queue(1, 8);
+    expect_done(Worker::start("forbidden", &[&name.0]));
+}
+
+/// As in a sandbox that has neither `mq_open` nor netlink sockets.
+fn part_forbidden(arguments: &[String]) {
+    let queue = MessageQueue::open(&arguments[0]).unwrap();
+    forbid(&[(libc::SYS_mq_open, libc::ENOSYS), (libc::SYS_socket, libc::EAFNOSUPPORT)]);
+    for result in [MessageQueue::open(&arguments[0]), MessageQueue::create_new("/chappe-test-forbidden")] {
+        let error = result.unwrap_err();
+        assert!(matches!(error, MessageQueueError::Unsupported), "{error}");
+        assert!(error.to_string().contains("chappe::Queue"), "the way out belongs into {error}");
+    }
+    let error = queue.notify(|| ()).unwrap_err();
+    assert_eq!(error, NotifyError::NoSocket(libc::EAFNOSUPPORT));
+    assert!(error.to_string().contains("AF_NETLINK"), "the way out belongs into {error}");
+    let used = limit(LimitKind::MessageQueueBytes).used;
+    assert!(matches!(&used, LimitUse::Unknown(why) if why.contains("none can be created")), "{used:?}");
+    queue.send(b"x", 0).unwrap();
+    say("done");
+}
+
+/// Makes system calls fail with these errors, for this thread and those that it starts, for good.
+fn forbid(calls: &[(i64, i32)]) {
+    // A comparison that fails skips what follows it.
+    let step =
+        |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: u8::from(code & 7 == libc::BPF_JMP), k };
+    // The number of the call is the first word of what a filter sees.
+    let mut program = vec![step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0)];
+    for (call, errno) in calls {
+        program.push(step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, *call as u32));
+        program.push(step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | *errno as u32));
+    }
+    program.push(step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW));
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: it takes numbers.
+    let no_new = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    // SAFETY: the filter and its program live through the call.
+    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) };
+    if (no_new, set) != (0, 0) {
+        say(format!("skip forbidding system calls: {}", std::io::Error::last_os_error()));
+        std::process::exit(0);
+    }
 }
 
 #[test]

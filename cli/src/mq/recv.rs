@@ -24,13 +24,15 @@ pub fn run(args: &Recv) -> Result<(), Failure> {
         if output.reader_is_gone() {
             return Ok(());
         }
-        let (message, _held) = match receive(&queue, args, &hand) {
+        let (message, held) = match receive(&queue, args, &hand) {
             Ok(received) => received,
             Err(error) => return end(args, &queue, error, received),
         };
-        output
-            .try_write(&record(&message, args))
-            .map_err(|error| put_back(&queue, &message, &Failure::stdout(&error)))?;
+        if let Err(error) = output.try_write(&record(&message, args)) {
+            // Locked for good: how this ends is decided here, even if the reader is gone.
+            std::mem::forget(held);
+            return Err(put_back(&queue, &message, &Failure::stdout(&error)));
+        }
     }
     Ok(())
 }
