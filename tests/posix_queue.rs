@@ -291,6 +291,36 @@ fn timed_forms_time_out_and_not_before() {
     assert_eq!((full.len().unwrap(), empty.len().unwrap()), (1, 0));
 }
 
+/// How often this thread gave the processor away to sleep, and how long it has used it.
+fn sleeps() -> (i64, Duration) {
+    // SAFETY: a C struct of numbers, of which zero is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the struct lives through the call.
+    assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) }, 0);
+    let time = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
+    (usage.ru_nvcsw, time(usage.ru_utime) + time(usage.ru_stime))
+}
+
+/// They poll the descriptor: for the wrong event, they would ask again and again.
+#[test]
+fn who_waits_with_a_timeout_sleeps() {
+    const LONG: Duration = Duration::from_millis(400);
+    let (name, other) = (name!("sleep"), name!("sleep-empty"));
+    let (full, empty) = (name.queue(1, 8), other.queue(1, 8));
+    full.send(b"x", 0).unwrap();
+    let waits: [&dyn Fn(); 2] = [&|| assert_eq!(full.send_timeout(b"y", 0, LONG), Err(SendError::TimedOut)), &|| {
+        assert_eq!(empty.recv_timeout(LONG), Err(RecvError::TimedOut))
+    }];
+    for wait in waits {
+        let (before, start) = (sleeps(), Instant::now());
+        wait();
+        let (after, waited) = (sleeps(), start.elapsed());
+        assert!(after.0 > before.0, "it never slept");
+        let used = after.1 - before.1;
+        assert!(used < LONG / 20, "it used the processor for {used:?} of {waited:?}");
+    }
+}
+
 /// `wait NAME FORM`: receives in that form while signals come, each of which says so, and says what it received.
 fn part_wait(arguments: &[String]) {
     extern "C" fn on_signal(_: i32) {

@@ -182,10 +182,10 @@ pub struct Limit {
 
 /// All limits, as they are for this process now.
 ///
-/// How much of RLIMIT_MSGQUEUE this user has used is told by nobody: the kernel counts and does not show it. It is found out
-/// by a child process that creates the smallest queue (97 bytes) under ever closer limits of its own, some sixty times, and
-/// removes it at once. That is exact, and disturbs nobody; it takes less than a millisecond or so. Where no queue can be created for another
-/// reason it is unknown.
+/// How much of RLIMIT_MSGQUEUE this user has used (in this user namespace, and in all IPC namespaces together) is told by
+/// nobody: the kernel counts and does not show it. It is found out by a child process that creates the smallest queue (97 bytes)
+/// under ever closer limits of its own, some sixty times, and removes it at once. That is exact, and disturbs nobody; it takes
+/// a few milliseconds at most. Where no queue can be created for another reason it is unknown.
 ///
 /// How many queues there are is known only where a file system of type `mqueue` that shows this IPC namespace is mounted; it
 /// shows those that have a name, and an unlinked one that is still open counts, too.

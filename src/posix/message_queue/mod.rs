@@ -76,8 +76,9 @@ pub struct MessageQueueStat {
 ///
 /// The kernel knows the wall clock only, and a clock that is set back would make a wait for two seconds one of hours. So
 /// `_timeout` and `_deadline` forms, which go by the monotonic clock, poll the descriptor and then send or receive without
-/// waiting. Their price: they are not in the kernel's line of waiters, which the plain and `_until` forms are; while one of those waits
-/// in a receive, every message goes to it first. A thread that must not be passed uses those.
+/// waiting. Their price: they are not in the kernel's line of waiters, which the plain and `_until` forms are. While one of
+/// those waits in a receive, every message goes to it first; and a message for which only polling receivers wait sets off a
+/// [notification](MessageQueue::notify). A thread that must not be passed uses the plain or the `_until` forms.
 ///
 /// # The descriptor
 /// is a file descriptor ([`AsFd`]): `poll`, `epoll` and tokio's `AsyncFd` tell when a message or room is there; tell it to be
