@@ -25,7 +25,8 @@ EXIT CODES:
    69  no such queue or semaphore, or it was closed or unlinked meanwhile
    70  the object is damaged, foreign, or of another layout version
    71  the operating system refused
-   73  cannot create: it exists, or the directory does not take it
+   73  cannot create: it exists, the directory does not take it, or a limit does not
+       allow it (`chappe limits`)
    75  try again: the queue is full or no permit is free (--nonblock), or no
        participant fits
    77  no permission
