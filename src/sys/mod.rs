@@ -1,5 +1,6 @@
 //! System calls, each wrapped once, with no policy. Everything that is unsafe because the kernel is on the other side is here.
 
+pub(crate) mod bell;
 pub(crate) mod bytelock;
 pub(crate) mod fifo;
 pub(crate) mod file;

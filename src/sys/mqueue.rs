@@ -1,8 +1,7 @@
 //! The kernel's message queues: the calls of the C library, each wrapped once, uninterrupted by signal handlers. No policy and
 //! no texts are here; what a refusal means is said in `posix`.
 //!
-//! Sources: mq_overview(7), mq_open(3), mq_send(3), mq_receive(3), mq_getattr(3), mq_notify(3), and the kernel's
-//! ipc/mqueue.c for the notification through a socket (there `NOTIFY_COOKIE_LEN`, `NOTIFY_WOKENUP`, `NOTIFY_REMOVED`).
+//! Sources: mq_overview(7), mq_open(3), mq_send(3), mq_receive(3), mq_getattr(3).
 
 use crate::name::Name;
 use crate::sys::time::{to_timespec, wall};
@@ -197,65 +196,6 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Resu
     }
 }
 
-/// How many bytes the kernel sends through the socket of a notification.
-const COOKIE_BYTES: usize = 32;
-
-/// What the kernel writes into the last of them when a message came.
-const WOKEN: u8 = 1;
-
-/// What a registration for a notification tells of itself: the message came, or it was removed. Nobody can write into it but
-/// the kernel: it has no address.
-pub(crate) struct Bell(OwnedFd);
-
-impl Bell {
-    /// Not registered yet. It takes a socket of the family that has no network in it.
-    pub(crate) fn new() -> io::Result<Bell> {
-        // SAFETY: it takes numbers.
-        let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor is new, and nobody else has it.
-        Ok(Bell(unsafe { OwnedFd::from_raw_fd(fd) }))
-    }
-
-    /// `mq_notify` with SIGEV_THREAD as the kernel has it, which is what the C library builds its own on: no signal is sent,
-    /// but bytes through this socket. The library's would start a thread per process that never ends, and would never say
-    /// that a registration is gone.
-    pub(crate) fn register(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        let cookie = [0u8; COOKIE_BYTES];
-        // SAFETY: the struct is numbers and a pointer, and zero is a value of each.
-        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
-        event.sigev_notify = libc::SIGEV_THREAD;
-        event.sigev_signo = self.0.as_raw_fd();
-        event.sigev_value.sival_ptr = cookie.as_ptr().cast_mut().cast();
-        // SAFETY: the event lives through the call, and so does the cookie, which the kernel copies.
-        match unsafe { libc::syscall(libc::SYS_mq_notify, fd.as_raw_fd(), &raw const event) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-
-    /// Waits until the registration is over: whether because a message came.
-    pub(crate) fn wait(&self) -> io::Result<bool> {
-        let mut cookie = [0u8; COOKIE_BYTES];
-        let (socket, start) = (self.0.as_raw_fd(), cookie.as_mut_ptr().cast());
-        // SAFETY: start and length are those of a live array.
-        let received = uninterrupted(|| unsafe { libc::recv(socket, start, COOKIE_BYTES, 0) });
-        let length = received.map_err(io::Error::from_raw_os_error)?;
-        Ok(length == COOKIE_BYTES && cookie[COOKIE_BYTES - 1] == WOKEN)
-    }
-}
-
-/// `mq_notify` without an event: if this process is registered, it is not any more.
-pub(crate) fn unregister(fd: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: null is allowed, and means to remove.
-    match unsafe { libc::syscall(libc::SYS_mq_notify, fd.as_raw_fd(), std::ptr::null::<libc::sigevent>()) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
 fn c_name(name: &Name) -> CString {
     CString::new([b"/", name.as_bytes()].concat()).expect("a name holds no NUL")
 }
@@ -270,7 +210,7 @@ fn opened(mut open: impl FnMut() -> mqd_t) -> io::Result<OwnedFd> {
 
 /// Calls until no signal handler interrupts. What bounds the call bounds this: times are absolute, and a wait without one is
 /// meant to last.
-fn uninterrupted(mut call: impl FnMut() -> isize) -> Result<usize, i32> {
+pub(super) fn uninterrupted(mut call: impl FnMut() -> isize) -> Result<usize, i32> {
     loop {
         if let Ok(result) = usize::try_from(call()) {
             return Ok(result);

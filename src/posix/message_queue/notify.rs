@@ -2,7 +2,7 @@
 
 use super::MessageQueue;
 use crate::posix::error::NotifyError;
-use crate::sys::mqueue::{self as sys, Bell};
+use crate::sys::bell::{self, Bell};
 use crate::sys::thread;
 use std::io;
 use std::os::fd::AsFd;
@@ -43,11 +43,11 @@ impl MessageQueue {
     /// ```
     #[doc(alias = "mq_notify")]
     pub fn notify(&self, callback: impl FnOnce() + Send + 'static) -> Result<(), NotifyError> {
-        let bell = Bell::new().map_err(|error| NotifyError::NoSocket(number(&error)))?;
+        let socket = Bell::new().map_err(|error| NotifyError::NoSocket(number(&error)))?;
         // Before there is a thread: one that waits for a registration that was refused could not be ended.
-        bell.register(self.as_fd()).map_err(|error| refused(&error))?;
+        socket.register(self.as_fd()).map_err(|error| refused(&error))?;
         let started = thread::spawn_quiet_for_users("chappe-notify", move || {
-            if bell.wait().unwrap_or(false) {
+            if socket.wait().unwrap_or(false) {
                 callback();
             }
         });
@@ -55,7 +55,7 @@ impl MessageQueue {
             Ok(_) => Ok(()),
             Err(error) => {
                 // The registration is this call's, and with the socket gone it could tell nobody.
-                let _ = sys::unregister(self.as_fd());
+                let _ = bell::unregister(self.as_fd());
                 Err(refused(&error))
             }
         }
@@ -99,7 +99,7 @@ impl MessageQueue {
     /// # Errors
     /// [`NotifyError::System`], for no reason that is known.
     pub fn cancel_notify(&self) -> Result<(), NotifyError> {
-        sys::unregister(self.as_fd()).map_err(|error| refused(&error))
+        bell::unregister(self.as_fd()).map_err(|error| refused(&error))
     }
 }
 
