@@ -1,5 +1,25 @@
 /* mq_close and mq_unlink: rows C1 to C4 and U1 to U6. */
 #include "common.h"
+#include <dirent.h>
+
+static int descriptors(void)
+{
+    int count = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    must(dir != NULL, "/proc/self/fd");
+    while (readdir(dir) != NULL)
+        count++;
+    closedir(dir);
+    return count;
+}
+
+static void open_and_close(void)
+{
+    mqd_t queue = open_again(1, O_RDWR), writer = open_again(1, O_WRONLY);
+    put(writer, "x", 1);
+    take(queue);
+    must(mq_close(queue) == 0 && mq_close(writer) == 0, "closing");
+}
 
 static void c1(void)
 {
@@ -12,6 +32,12 @@ static void c1(void)
     must(pipe(ends) == 0, "pipe");
     fact("of_a_pipe", "%s", outcome(mq_close(ends[0])));
     fact("of_a_pipe.afterwards", "%s", outcome(fcntl(ends[0], F_GETFD)));
+    create(1, 0, 2, 64);
+    open_and_close();
+    int before = descriptors();
+    for (int i = 0; i < 100; i++)
+        open_and_close();
+    fact("descriptors_left_of_200", "%d", descriptors() - before);
 }
 
 static void c2(void)
@@ -89,6 +115,24 @@ static void c4(void)
     fact("getattr", "%s", attributes(queue));
     fact("setattr", "%s", outcome(mq_setattr(queue, &(struct mq_attr){0}, NULL)));
     fact("notify", "%s", notify(queue, 1));
+
+    mqd_t other = open_again(0, O_RDWR);
+    struct call *receiver = new_call(RECEIVE, open_again(0, O_RDWR));
+    in_thread(receiver);
+    until_blocked(receiver);
+    fact("close_while_another_thread_waits", "%s", outcome(mq_close(receiver->queue)));
+    fact("it", "%s", blocked(receiver));
+    put(other, "news", 1);
+    fact("it.received", "%s", result(receiver));
+
+    /* Not mq_close, and the number is used again at once. */
+    create(1, 0, 2, 64);
+    close(other);
+    queue = open_again(1, O_RDWR);
+    must(queue == other || dup2(queue, other) == other, "dup2");
+    put(other, "elsewhere", 1);
+    fact("number_reused.old", "%ld", held(open_again(0, O_RDWR)));
+    fact("number_reused.new", "%s", drain(open_again(1, O_RDWR)));
 }
 
 static void u1(void)

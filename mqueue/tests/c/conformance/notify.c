@@ -26,6 +26,21 @@ static void n1(void)
     fact("edge", "%s", notice());
     fact("more", "%s", notice_now());
     fact("edge.registration", "%s", registration(queue));
+
+    /* A sender's message follows the one that is received at once: the queue was never empty for anybody. */
+    mqd_t small = create(1, 0, 1, 64);
+    put(small, "old", 1);
+    struct call *sender = new_call(SEND, small);
+    in_process(sender);
+    until_blocked(sender);
+    fact("handover.register", "%s", notify(small, 3));
+    fact("handover.received", "%s", take(small));
+    fact("handover.sender", "%s", result(sender));
+    fact("handover.registration", "%s", registration(small));
+    fact("handover.then", "%s", drain(small));
+    put(small, "d", 1);
+    fact("handover.edge", "%s", notice());
+    fact("handover.more", "%s", notice_now());
 }
 
 static void n2(void)
