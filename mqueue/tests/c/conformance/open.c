@@ -72,18 +72,31 @@ static void o6(void)
     fact("content", "%s", drain(again));
 }
 
-static _Atomic int *go;
-static _Atomic int *created;
-static _Atomic int *refused;
+enum { RACERS = 4, ROUNDS = 3000 };
 
-static void race(void)
+static struct race {
+    pthread_barrier_t barrier;
+    _Atomic int created, refused, wrong;
+} *race;
+
+static void racer(void)
 {
-    until_set(go);
-    mqd_t queue = mq_open(name_of(1), O_RDWR | O_CREAT | O_EXCL, 0600, &(struct mq_attr){.mq_maxmsg = 9, .mq_msgsize = 8});
-    if (queue == (mqd_t)-1 && errno == EEXIST)
-        atomic_fetch_add(refused, 1);
-    else if (queue != (mqd_t)-1 && strcmp(put(queue, "x", 0), "ok") == 0)
-        atomic_fetch_add(created, 1);
+    struct mq_attr attr = {.mq_maxmsg = RACERS, .mq_msgsize = 8};
+    for (int round = 0; round < ROUNDS; round++) {
+        pthread_barrier_wait(&race->barrier);
+        mqd_t queue = mq_open(name_of(1), O_RDWR | O_CREAT | O_EXCL, 0600, &attr);
+        if (queue != (mqd_t)-1 && mq_send(queue, "x", 1, 0) == 0 && mq_close(queue) == 0)
+            race->created++;
+        else if (queue == (mqd_t)-1 && errno == EEXIST)
+            race->refused++;
+        /* One of them looks after it when all have tried. */
+        if (pthread_barrier_wait(&race->barrier) == PTHREAD_BARRIER_SERIAL_THREAD) {
+            queue = open_again(1, O_RDWR);
+            race->wrong += held(queue) != 1;
+            mq_close(queue);
+            mq_unlink(name_of(1));
+        }
+    }
 }
 
 static void o7(void)
@@ -92,23 +105,17 @@ static void o7(void)
     fact("excl", "%s", try_create(name_of(0), O_RDWR | O_EXCL, 0600, 2, 8));
     fact("excl.invalid_attr", "%s", try_create(name_of(0), O_RDWR | O_EXCL, 0600, 0, 0));
     fact("excl_without_creat", "%s", try_open(name_of(0), O_RDWR | O_EXCL));
-    pid_t racers[8];
-    go = shared(sizeof *go);
-    created = shared(sizeof *created);
-    refused = shared(sizeof *refused);
-    for (int round = 0; round < 20; round++) {
-        *go = 0;
-        for (int i = 0; i < 8; i++)
-            racers[i] = start(race);
-        *go = 1;
-        for (int i = 0; i < 8; i++)
-            end_of(racers[i]);
-        mqd_t queue = open_again(1, O_RDWR);
-        must(held(queue) == 1, "not one racer has created the queue and used it");
-        mq_close(queue);
-        mq_unlink(name_of(1));
-    }
-    fact("race", "20 rounds of 8: %d created, %d EEXIST", *created, *refused);
+    pid_t racers[RACERS];
+    pthread_barrierattr_t shared_by_processes;
+    race = shared(sizeof *race);
+    pthread_barrierattr_init(&shared_by_processes);
+    pthread_barrierattr_setpshared(&shared_by_processes, PTHREAD_PROCESS_SHARED);
+    must(pthread_barrier_init(&race->barrier, &shared_by_processes, RACERS) == 0, "a barrier");
+    for (int i = 0; i < RACERS; i++)
+        racers[i] = start(racer);
+    for (int i = 0; i < RACERS; i++)
+        must(strcmp(end_of(racers[i]), "exit 0") == 0, "a racer failed");
+    fact("race", "%d rounds of %d: %d created, %d EEXIST, %d wrong", ROUNDS, RACERS, race->created, race->refused, race->wrong);
 }
 
 static void o8(void)
