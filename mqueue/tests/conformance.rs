@@ -34,7 +34,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "There is no file system of queues: the entry is a FIFO beside the queue's file, and opens and works the same.",
     ),
     ("F8", "The link in /proc shows where the FIFO is, since the descriptor is one."),
-    ("F9", "These limits are the kernel's own, for its own queues."),
+    ("F9", "The ceilings are the kernel's, for its own queues. Its defaults are ours, too."),
     ("F10", "The limit is on kernel memory, which is not what our queues are made of."),
 ];
 

@@ -84,9 +84,23 @@ static const char *find_entry(mqd_t queue, const char *name)
     return NULL;
 }
 
+/* Another user has what the mode gives, and no more. */
+static void stranger_opens_entry(void)
+{
+    become(STRANGER);
+    int reader = open(entry, O_RDONLY | O_NONBLOCK);
+    fact("stranger.read_only", "%s", outcome(reader));
+    fact("stranger.read_only.receive", "%s", take(reader));
+    int writer = open(entry, O_WRONLY | O_NONBLOCK), both = open(entry, O_RDWR | O_NONBLOCK);
+    fact("stranger.write_only.send", "%s", put(writer, "forged", 1));
+    fact("stranger.both.send", "%s", put(both, "forged", 1));
+}
+
 static void f7(void)
 {
-    mqd_t queue = create(0, O_NONBLOCK, 3, 64);
+    umask(0);
+    mqd_t queue = mq_open(name_of(0), O_RDWR | O_CREAT | O_NONBLOCK, 0604, &(struct mq_attr){.mq_maxmsg = 3, .mq_msgsize = 64});
+    umask(022);
     const char *why = find_entry(queue, name_of(0));
     if (why != NULL) {
         skip("send", why);
@@ -108,6 +122,12 @@ static void f7(void)
     fact("set.attributes", "%s, %s", attributes(opened), attributes(queue));
     fact("close", "%s", outcome(mq_close(opened)));
     fact("read_only.close", "%s", outcome(mq_close(reader)));
+    put(queue, "for all", 1);
+    if (is_root())
+        run(stranger_opens_entry);
+    else
+        skip("stranger.read_only", "another user needs root");
+    fact("content", "%s", drain(queue));
     if (mounted[0] != '\0') {
         umount2(mounted, MNT_DETACH);
         rmdir(mounted);

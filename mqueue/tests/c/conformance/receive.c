@@ -199,8 +199,31 @@ static void served(const char *name, const int nice[3])
     mq_unlink(name_of(0));
 }
 
+/* Whether who comes later takes the message of one that waits. */
+static int robbed_receivers(void)
+{
+    int robbed = 0;
+    mqd_t queue = create(0, 0, 3, 64), impatient = open_again(0, O_RDWR | O_NONBLOCK);
+    for (int round = 0; round < 50; round++) {
+        struct call *receiver = new_call(RECEIVE, queue);
+        in_process(receiver);
+        until_blocked(receiver);
+        put(impatient, "theirs", 1);
+        if (strcmp(take(impatient), "EAGAIN") != 0) {
+            robbed++;
+            put(impatient, "theirs", 1);
+        }
+        must(strcmp(result(receiver), "theirs/1") == 0, "a blocked receiver");
+        drain(queue);
+    }
+    mq_close(queue);
+    mq_unlink(name_of(0));
+    return robbed;
+}
+
 static void r11(void)
 {
+    fact("robbed", "%d of 50", robbed_receivers());
     served("equal", (int[]){0, 0, 0});
     served("nice 15 10 5", (int[]){15, 10, 5});
     served("nice 5 10 5", (int[]){5, 10, 5});

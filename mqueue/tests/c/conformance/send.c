@@ -204,8 +204,31 @@ static void served(const char *name, const int nice[3])
     mq_unlink(name_of(0));
 }
 
+/* Whether who comes later takes the room of one that waits. */
+static int robbed_senders(void)
+{
+    int robbed = 0;
+    mqd_t queue = create(0, 0, 1, 64), impatient = open_again(0, O_RDWR | O_NONBLOCK);
+    for (int round = 0; round < 50; round++) {
+        fill(queue);
+        struct call *sender = new_call(SEND, queue);
+        in_process(sender);
+        until_blocked(sender);
+        take(impatient);
+        robbed += strcmp(put(impatient, "robber", 1), "EAGAIN") != 0;
+        while (!sender->done)
+            take(impatient);
+        must(strcmp(result(sender), "ok") == 0, "a blocked sender");
+        drain(queue);
+    }
+    mq_close(queue);
+    mq_unlink(name_of(0));
+    return robbed;
+}
+
 static void s14(void)
 {
+    fact("robbed", "%d of 50", robbed_senders());
     served("equal", (int[]){0, 0, 0});
     served("nice 15 10 5", (int[]){15, 10, 5});
     served("nice 5 10 5", (int[]){5, 10, 5});
