@@ -650,7 +650,8 @@ impl Queue {
     /// that is not empty now, after it has been empty. There can be one registration at a time, of all processes.
     ///
     /// It is called on a thread of this library that blocks all signals, and told who sent the message. The send that causes it
-    /// waits until it has returned, 100 ms at most. It may register again, and use the queue otherwise.
+    /// waits until it has returned, 100 ms at most. It may register again, and use the queue otherwise; but it should be short: while it
+    /// runs, nobody looks after this handle's doorbell. The thread has a stack of 128 KiB.
     ///
     /// # Errors
     /// [`NotifyError`]; `Registered` if somebody is.

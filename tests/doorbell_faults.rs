@@ -147,6 +147,9 @@ fn the_sender_that_is_told_of_is_the_one_who_sent() {
     // Not killed but stopped: it goes on waiting, so the message is its own, and is told of when it is dead.
     // SAFETY: takes two numbers.
     assert_eq!(unsafe { libc::kill(receiver.pid() as i32, libc::SIGSTOP) }, 0);
+    let stat = format!("/proc/{}/stat", receiver.pid());
+    let stopped = || std::fs::read_to_string(&stat).unwrap().rsplit_once(") ").unwrap().1.starts_with('T');
+    until("it has stopped", stopped);
     sender.tell("send");
     until("it is sent", || queue.len().unwrap() == 1);
     receiver.kill();

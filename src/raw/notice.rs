@@ -80,8 +80,13 @@ impl Notice {
         Registration(word)
     }
 
-    /// N1: the queue is empty. The lock is held.
+    /// Whether somebody is registered, and the queue has not been empty since.
     #[inline(always)]
+    pub(crate) fn awaits_emptiness(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & STATE == FULL
+    }
+
+    /// N1: the queue is empty. The lock is held.
     pub(crate) fn emptied(&self) {
         let word = Registration(self.word.load(Ordering::Relaxed));
         if word.0 & STATE == FULL {

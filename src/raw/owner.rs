@@ -1,6 +1,7 @@
 //! The attach entry: what a participant says of itself. It describes; the right to act is a byte lock, which is elsewhere.
 
 use super::Shared;
+use crate::message::Sender;
 use crate::stat::Participant;
 use crate::sync::keeper;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -53,7 +54,10 @@ pub(crate) struct Entry {
     pub keeper: AtomicU32,
     /// Bits 0..30: how many threads are inside a receive that waits; bit 31: it polls the doorbell.
     waits: AtomicU32,
-    spare: [AtomicU32; 2],
+    /// How many threads are inside a send that waits.
+    sends: AtomicU32,
+    /// The real user.
+    uid: AtomicU32,
 }
 
 // SAFETY: repr(C), atomics only, and no padding (asserted by the layout).
@@ -62,6 +66,7 @@ unsafe impl Shared for Entry {}
 /// A copy of what an entry says.
 pub(crate) struct Description {
     pub pid: u32,
+    pub uid: u32,
     pub pid_namespace: u64,
     pub since: u64,
     pub command: [u8; 16],
@@ -81,7 +86,8 @@ impl Entry {
             command_runs: none(),
             keeper: none(),
             waits: none(),
-            spare: [none(), none()],
+            sends: none(),
+            uid: none(),
         }
     }
 
@@ -98,7 +104,7 @@ impl Entry {
     pub(crate) fn occupy(&self) -> bool {
         self.pinned.store(0, Ordering::Relaxed);
         self.command_runs.store(0, Ordering::Relaxed);
-        self.waits.store(0, Ordering::Relaxed);
+        self.forget_waits();
         self.keeper.store(0, Ordering::SeqCst);
         let next = |before: u32| Some((before & !STATE).wrapping_add(INCARNATION) | IN_USE);
         // The closure always gives a word, so this cannot fail.
@@ -124,20 +130,24 @@ impl Entry {
         seen.0 & STATE == IN_USE && keeper::is_marked(self.keeper.load(Ordering::SeqCst)) && self.stage() == seen
     }
 
-    /// A thread of this participant begins to wait for a message.
-    pub(crate) fn begin_to_wait(&self) {
-        self.waits.fetch_add(1, Ordering::Relaxed);
+    /// A thread of this participant begins to wait: for a message, or to send one.
+    pub(crate) fn begin_to_wait(&self, to_send: bool) {
+        self.waits_of(to_send).fetch_add(1, Ordering::Relaxed);
     }
 
     /// It has left the wait.
-    pub(crate) fn end_waiting(&self) {
-        // Release, partner `waiting`: who does not count it any more sees the message taken that it took.
-        self.waits.fetch_sub(1, Ordering::Release);
+    pub(crate) fn end_waiting(&self, to_send: bool) {
+        // Release, partner `waiting`: who does not count it any more sees what it did.
+        self.waits_of(to_send).fetch_sub(1, Ordering::Release);
     }
 
-    /// How many threads of this participant wait for a message; 0 if there is no such participant.
-    pub(crate) fn waiting(&self) -> u32 {
-        if self.in_use() { self.waits.load(Ordering::Acquire) & !POLLS } else { 0 }
+    /// How many threads of this participant wait for a message, or to send one; 0 if there is no such participant.
+    pub(crate) fn waiting(&self, to_send: bool) -> u32 {
+        if self.in_use() { self.waits_of(to_send).load(Ordering::Acquire) & !POLLS } else { 0 }
+    }
+
+    fn waits_of(&self, to_send: bool) -> &AtomicU32 {
+        if to_send { &self.sends } else { &self.waits }
     }
 
     /// Says that this participant polls the doorbell.
@@ -153,6 +163,7 @@ impl Entry {
     /// It waits and polls no more: it has left, or is dead.
     pub(crate) fn forget_waits(&self) {
         self.waits.store(0, Ordering::Relaxed);
+        self.sends.store(0, Ordering::Relaxed);
     }
 
     /// Says which CPU this participant is confined to, + 1; 0 for none.
@@ -169,6 +180,7 @@ impl Entry {
 
     pub(crate) fn describe(&self, text: &Description) {
         self.pid.store(text.pid, Ordering::Relaxed);
+        self.uid.store(text.uid, Ordering::Relaxed);
         self.pid_namespace.store(text.pid_namespace, Ordering::Relaxed);
         self.since.store(text.since, Ordering::Relaxed);
         self.set_command(&text.command);
@@ -191,6 +203,11 @@ impl Entry {
         self.command_runs.load(Ordering::Relaxed) != 0
     }
 
+    /// What it says of itself, as a sender.
+    pub(crate) fn sender(&self) -> Sender {
+        Sender { pid: self.pid.load(Ordering::Relaxed), uid: self.uid.load(Ordering::Relaxed) }
+    }
+
     /// What it says of itself, for users.
     pub(crate) fn participant(&self) -> Participant {
         let said = self.description();
@@ -209,6 +226,7 @@ impl Entry {
         command.chunks_mut(8).zip(words).for_each(|(half, word)| half.copy_from_slice(&word.to_le_bytes()));
         Description {
             pid: self.pid.load(Ordering::Relaxed),
+            uid: self.uid.load(Ordering::Relaxed),
             pid_namespace: self.pid_namespace.load(Ordering::Relaxed),
             since: self.since.load(Ordering::Relaxed),
             command,

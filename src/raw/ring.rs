@@ -15,7 +15,9 @@ pub(crate) struct Slot {
     /// Bytes of this slot's extent that are reserved.
     pub backed: AtomicU64,
     pub redelivered: AtomicU32,
-    pub spare: [AtomicU32; 9],
+    /// Who sent the message: attach index + 1. For people.
+    pub sender: AtomicU32,
+    pub spare: [AtomicU32; 8],
 }
 
 // SAFETY: repr(C), atomics only, and no padding (asserted by the layout).

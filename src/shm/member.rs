@@ -411,6 +411,9 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
+        if self.checked_fd().is_err() {
+            self.fd.disown();
+        }
         if held::is_held(self.fd()) {
             // The descriptor stays open: its locks go by themselves.
             let _ = bytelock::release_all(self.fd());
@@ -432,6 +435,7 @@ fn describe(entry: &Entry) {
     let own = process::describe();
     entry.describe(&Description {
         pid: own.pid,
+        uid: own.uid,
         pid_namespace: own.pid_namespace,
         since: own.now_unix_nanos,
         command: own.command,

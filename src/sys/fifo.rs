@@ -3,7 +3,7 @@
 //!
 //! Sources: fifo(7), pipe(7) (O_DIRECT: packets), fcntl(2) (F_SETPIPE_SZ), ioctl_tty(2) (FIONREAD).
 
-use super::file::{self, Facts};
+use super::file::{self, Facts, File};
 use super::process;
 use crate::message::Access;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
@@ -52,8 +52,16 @@ pub(crate) fn facts_if_fifo(fd: impl AsFd) -> io::Result<Option<Facts>> {
 
 /// One that is open for reading and writing, whose packets are put in and taken out.
 pub(crate) struct Fifo {
-    fd: OwnedFd,
+    fd: File,
     facts: Facts,
+}
+
+impl Drop for Fifo {
+    fn drop(&mut self) {
+        if !self.is_intact() {
+            self.fd.disown();
+        }
+    }
 }
 
 impl Fifo {
@@ -63,7 +71,7 @@ impl Fifo {
         let fd = fs::open(path, flags, Mode::empty())?;
         let facts = facts_if_fifo(&fd)?.ok_or(Errno::INVAL)?;
         fs::fcntl_setfl(&fd, OFlags::NONBLOCK | OFlags::DIRECT)?;
-        Ok(Fifo { fd, facts })
+        Ok(Fifo { fd: File::from(fd), facts })
     }
 
     pub(crate) fn facts(&self) -> Facts {
@@ -90,10 +98,15 @@ impl Fifo {
     /// Sees to it that [`ROOM`] packets fit. It lasts as long as somebody has the FIFO open.
     pub(crate) fn set_room(&self) -> io::Result<()> {
         let bytes = ROOM as usize * rustix::param::page_size();
-        match rustix::pipe::fcntl_setpipe_size(&self.fd, bytes) {
-            Ok(_) => Ok(()),
-            Err(errno) => Err(errno.into()),
+        // More than fit, by a stranger: one who goes on putting them in faster than this takes them out wins.
+        for _ in 0..rustix::pipe::fcntl_getpipe_size(&self.fd)? {
+            match rustix::pipe::fcntl_setpipe_size(&self.fd, bytes) {
+                Ok(_) => return Ok(()),
+                Err(Errno::BUSY) => drop(self.take()?),
+                Err(errno) => return Err(errno.into()),
+            }
         }
+        Err(Errno::BUSY.into())
     }
 
     /// Whether the descriptor still leads to the FIFO: somebody may have closed it under us, and its number be used again.

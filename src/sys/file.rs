@@ -10,6 +10,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What fstat(2) tells of a file.
@@ -35,11 +36,19 @@ impl Facts {
 
 /// An open file of an object. Dropping it closes the descriptor, unless this process, as a command, holds a permit by a record lock
 /// on the file, which closing any descriptor of it would give back: then it stays open, as long as the process.
-pub(crate) struct File(ManuallyDrop<OwnedFd>);
+pub(crate) struct File {
+    fd: ManuallyDrop<OwnedFd>,
+    disowned: AtomicBool,
+}
 
 impl File {
     fn new(fd: OwnedFd) -> File {
-        File(ManuallyDrop::new(fd))
+        File { fd: ManuallyDrop::new(fd), disowned: AtomicBool::new(false) }
+    }
+
+    /// Somebody closed the descriptor under us: its number is nobody's, or another file's, and not to be closed again.
+    pub(crate) fn disown(&self) {
+        self.disowned.store(true, Ordering::Relaxed);
     }
 }
 
@@ -51,20 +60,23 @@ impl From<OwnedFd> for File {
 
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
 impl Drop for File {
     fn drop(&mut self) {
+        if self.disowned.load(Ordering::Relaxed) {
+            return;
+        }
         if held::is_held(self.as_fd()) {
             // Also across a further exec. It was open already, and so can be left so.
             let _ = keep_across_exec(self.as_fd());
             // SAFETY: it is taken here only, and not used afterwards.
-            held::keep(unsafe { ManuallyDrop::take(&mut self.0) });
+            held::keep(unsafe { ManuallyDrop::take(&mut self.fd) });
         } else {
             // SAFETY: it is dropped here only, and not used afterwards.
-            unsafe { ManuallyDrop::drop(&mut self.0) };
+            unsafe { ManuallyDrop::drop(&mut self.fd) };
         }
     }
 }

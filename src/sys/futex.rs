@@ -60,7 +60,8 @@ pub(crate) fn wait_interruptibly(word: &AtomicU32, expected: u32, interrupt: &At
         Ok(1) | Err(Errno::INTR) => Slept::Interrupted,
         Ok(_) | Err(Errno::AGAIN) => Slept::Awake,
         Err(Errno::TIMEDOUT) => Slept::TimedOut,
-        Err(Errno::NOSYS) => wait_or_any_handler(word, expected, timeout),
+        // Filters of containers that are older than the call answer with EPERM.
+        Err(Errno::NOSYS | Errno::PERM) => wait_or_any_handler(word, expected, timeout),
         Err(errno) => Slept::Refused(errno.raw_os_error()),
     }
 }

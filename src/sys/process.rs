@@ -3,7 +3,6 @@
 //! A fork child shares its parent's open file descriptions, and with them the byte locks that say "alive". So the roster
 //! keeps every such descriptor, and a fork handler gives the child descriptions of its own before it runs anything else.
 
-use crate::message::Sender;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -170,6 +169,7 @@ fn write_decimal(buffer: &mut [u8], number: RawFd) {
 /// How a process describes itself to others. For people; nothing is decided by it.
 pub(crate) struct Description {
     pub pid: u32,
+    pub uid: u32,
     pub pid_namespace: u64,
     pub command: [u8; 16],
     pub now_unix_nanos: u64,
@@ -178,7 +178,13 @@ pub(crate) struct Description {
 /// This process, now.
 pub(crate) fn describe() -> Description {
     let namespace = rustix::fs::stat("/proc/self/ns/pid").map_or(0, |stat| stat.st_ino);
-    Description { pid: std::process::id(), pid_namespace: namespace, command: command(), now_unix_nanos: unix_nanos() }
+    Description {
+        pid: std::process::id(),
+        uid: rustix::process::getuid().as_raw(),
+        pid_namespace: namespace,
+        command: command(),
+        now_unix_nanos: unix_nanos(),
+    }
 }
 
 /// The wall clock, for people: nanoseconds since the Unix epoch.
@@ -244,11 +250,6 @@ pub(crate) fn may(wanted: u32, mode: u32, uid: u32, gid: u32) -> bool {
         () => mode,
     };
     granted & wanted == wanted
-}
-
-/// Who this process says it is, to one that it sent a message.
-pub(crate) fn sender() -> Sender {
-    Sender { pid: std::process::id(), uid: rustix::process::getuid().as_raw() }
 }
 
 #[cfg(test)]

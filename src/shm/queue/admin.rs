@@ -81,7 +81,7 @@ impl Core {
         let shared = self.shared();
         let held = self.lock(&shared, me, Wait::No)?;
         // N1, before the first one goes.
-        shared.header.notice.emptied();
+        shared.note_emptiness();
         let purged = shared.ledger.purge(|put| self.trim(put, TRIM_FROM));
         drop(held);
         self.header().senders.signal_all();

@@ -120,7 +120,7 @@ impl Core {
             return Some(fifo).filter(|fifo| usable(fifo) && fifo.is_intact());
         }
         let fifo = Fifo::open(&self.bell_path()?).ok().filter(usable)?;
-        Some(self.bell.get_or_init(|| fifo))
+        Some(self.keep_bell(fifo))
     }
 
     /// The doorbell, opened once, made if there is none.
@@ -132,8 +132,13 @@ impl Core {
             // Closed under us, or removed and made anew.
             return Err(io::Error::from_raw_os_error(libc::EBADF));
         }
-        let fifo = self.bell_file()?;
-        Ok(self.bell.get_or_init(|| fifo))
+        Ok(self.keep_bell(self.bell_file()?))
+    }
+
+    fn keep_bell(&self, fifo: Fifo) -> &Fifo {
+        // Held across a fork: a child never finds the cell half-filled.
+        let _no_fork = process::roster();
+        self.bell.get_or_init(|| fifo)
     }
 
     /// Whether the doorbell of this inode is this queue's.
@@ -177,7 +182,7 @@ impl Core {
         let shared = self.shared();
         let held = self.lock(&shared, me, wait)?;
         shared.ledger.drain()?;
-        let fired = self.fire_if_due(&shared, news);
+        let fired = self.fire_if_due(&shared);
         let in_doubt = fired.is_none() && news == News::Sent && shared.may_be_due();
         let shown = if shared.header.polled.load(Ordering::Relaxed) != 0 { self.show(&shared, news) } else { Ok(()) };
         drop(held);
@@ -205,14 +210,13 @@ impl Core {
             // A stranger may have read or written: seen at the next look of an attendant.
             pipe.packets = fifo.packets()?.min(ROOM);
         }
-        let between = (1..ROOM).contains(&pipe.packets);
+        let something = pipe.packets > 0;
         // Who found something that is not so any more has missed the edge: here it is. Else nothing is shown but what was
         // shown before, or is to be shown.
         match (news, level) {
             (News::FoundFull, Level::Empty | Level::Between) => pipe.fill()?,
             (News::FoundEmpty, Level::Between | Level::Full) => pipe.empty_to(0)?,
-            (News::Sent | News::Room, Level::Empty) if between => pipe.edge()?,
-            (News::Sent | News::Room, Level::Between) if between => pipe.edge()?,
+            (News::Sent | News::Room, Level::Empty | Level::Between) if something => pipe.edge()?,
             (News::Sent, Level::Full) if pipe.packets == ROOM => pipe.empty_to(ROOM - 1)?,
             _ => {}
         }
@@ -281,7 +285,7 @@ impl Pipe<'_> {
         Ok(())
     }
 
-    /// From between to between, by a packet more.
+    /// To between, by room for some if there was none, and by a packet more.
     fn edge(&mut self) -> io::Result<()> {
         self.empty_to(ROOM - 2)?;
         self.put()

@@ -2,17 +2,18 @@
 //! Steps N1 to N4 of `docs/recovery.md`.
 
 use super::doorbell::News;
-use super::{Core, Shared};
+use super::{Core, Shared, Side};
 use crate::deadline::Wait;
 use crate::error::NotifyError;
 use crate::message::Sender;
 use crate::raw::notice::{Notice, Registration};
 use crate::raw::owner::Entry;
+use crate::raw::unlisted;
 use crate::raw::word::Owner;
 use crate::region::{Area, Region};
 use crate::shm::fault::Fault;
 use crate::shm::layout::queue::{Header, Layout};
-use crate::sync::{AtomicU32, Ordering, futex};
+use crate::sync::{AtomicU32, Ordering, fence_after_rmw, futex};
 use crate::sys::{process, thread};
 use std::cell::Cell;
 use std::io;
@@ -136,17 +137,17 @@ impl Core {
 
     /// Takes this handle's registration back.
     pub(crate) fn cancel_notify(&self) -> Result<bool, Fault> {
-        if !self.attendant.is_running() {
+        let me = self.me()?;
+        if !self.is_registered(me) {
             return Ok(false);
         }
-        let me = self.me()?;
         let shared = self.shared();
         let held = self.lock(&shared, me, Wait::No)?;
-        let notice = &shared.header.notice;
-        let now = notice.load();
-        if !now.is_pending() || now.registrant() != Some(me) {
+        if !self.is_registered(me) {
             return Ok(false);
         }
+        let notice = &shared.header.notice;
+        let now = notice.load();
         let mut pending = self.attendant.pending()?;
         let taken: Vec<Pending> = pending.extract_if(.., |own| own.registration.same(now)).collect();
         notice.clear();
@@ -155,6 +156,11 @@ impl Core {
         drop((pending, held));
         drop(taken);
         Ok(true)
+    }
+
+    fn is_registered(&self, me: Owner) -> bool {
+        let now = self.header().notice.load();
+        now.is_pending() && now.registrant() == Some(me)
     }
 
     /// Who is registered.
@@ -167,18 +173,15 @@ impl Core {
     }
 
     /// N2, N3, if a message is there that no waiting receiver will take. The lock is held, and the ring is drained.
-    pub(super) fn fire_if_due(&self, shared: &Shared<'_>, news: News) -> Option<Registration> {
+    pub(super) fn fire_if_due(&self, shared: &Shared<'_>) -> Option<Registration> {
         let (notice, depth) = (&shared.header.notice, shared.header.desk.count.load(Ordering::Relaxed));
         if depth == 0 {
-            notice.emptied();
+            shared.note_emptiness();
         }
-        let waiting = || shared.entries_in_use().fold(0u32, |sum, entry| sum.saturating_add(entry.waiting()));
-        if depth == 0 || !notice.is_ready() || depth <= waiting() {
+        if depth == 0 || !notice.is_ready() || depth <= shared.waiting(Side::Messages) {
             return None;
         }
-        // Who finds a message that is due has not sent it.
-        let sender = if news == News::Sent { process::sender() } else { Sender::default() };
-        let fired = notice.fire(sender);
+        let fired = notice.fire(shared.sender().unwrap_or_default());
         shared.draw_attention();
         Some(fired)
     }
@@ -190,7 +193,7 @@ impl Core {
         let shared = self.shared();
         let held = self.lock(&shared, me, wait)?;
         shared.ledger.drain()?;
-        let fired = self.fire_if_due(&shared, News::Sent);
+        let fired = self.fire_if_due(&shared);
         drop(held);
         if let Some(fired) = fired {
             self.see_told(fired);
@@ -211,24 +214,17 @@ impl Core {
 
     /// Starts the attendant, if there is none.
     pub(super) fn start_attendant(self: &Arc<Core>) -> Result<(), Fault> {
-        let (started, generation) = (&self.attendant.started, u64::from(process::generation()) + 1);
-        let before = started.load(Ordering::Acquire);
-        if before == generation
-            || started.compare_exchange(before, generation, Ordering::AcqRel, Ordering::Relaxed).is_err()
-        {
+        if self.attendant.is_running() {
             return Ok(());
         }
-        let spawned = self.base.member.checked_fd().and_then(Post::new).and_then(|post| {
+        let _one_at_a_time = self.attendant.pending()?;
+        if !self.attendant.is_running() {
+            let post = Post::new(self.base.member.checked_fd()?)?;
             let (core, nudge) = (Arc::downgrade(self), Arc::clone(&self.attendant.nudge));
-            thread::spawn_quiet("chappe-attend", move || attend(&post, &core, &nudge))
-        });
-        match spawned {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                started.store(0, Ordering::Release);
-                Err(error.into())
-            }
+            thread::spawn_quiet("chappe-attend", move || attend(&post, &core, &nudge))?;
+            self.attendant.started.store(u64::from(process::generation()) + 1, Ordering::Release);
         }
+        Ok(())
     }
 
     /// What the attendant does at each turn. Returns what is to be called.
@@ -241,7 +237,11 @@ impl Core {
 
     /// The handle goes: it polls no more, and is registered no more.
     pub(super) fn retire(&self) {
-        let Some(me) = self.base.member.owner().filter(|_| self.attendant.is_running()) else { return };
+        let Some(me) = self.base.member.owner() else { return };
+        let polls = self.entry(me).is_ok_and(Entry::polls);
+        if !polls && !self.is_registered(me) {
+            return;
+        }
         if self.cancel_notify().and_then(|_| self.poll_no_more(me)).is_err() {
             // Words name this index that could not be put right: a recoverer will.
             self.base.member.leave_untidy();
@@ -305,7 +305,61 @@ fn attend(post: &Post, core: &Weak<Core>, nudge: &AtomicU32) {
     }
 }
 
+/// A thread that waits. While it waits for a message, one that comes is its own, and nobody is told of it; while it waits to send
+/// one, a queue whose last message is received is not empty, for its own takes that place.
+pub(super) struct Waits<'a> {
+    core: &'a Core,
+    me: Owner,
+    wait: Wait,
+    side: Side,
+    entry: &'a Entry,
+}
+
+impl<'a> Waits<'a> {
+    pub(super) fn new(core: &'a Core, me: Owner, wait: Wait, side: Side) -> Result<Option<Waits<'a>>, Fault> {
+        if wait == Wait::No {
+            return Ok(None);
+        }
+        let entry = core.entry(me)?;
+        entry.begin_to_wait(side == Side::Room);
+        Ok(Some(Waits { core, me, wait, side, entry }))
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.entry.end_waiting(self.side == Side::Room);
+        fence_after_rmw();
+        if self.core.header().receivers.has_attention() {
+            // What was this thread's, and it did not take or send, counts now.
+            let wait = if self.wait == Wait::Forever { self.wait } else { Wait::No };
+            let _ = self.core.attend(self.me, wait, News::None);
+        }
+    }
+}
+
 impl Shared<'_> {
+    /// How many threads wait on this side.
+    fn waiting(&self, side: Side) -> u32 {
+        let of = |entry: &Entry| entry.waiting(side == Side::Room);
+        self.entries_in_use().fold(0u32, |sum, entry| sum.saturating_add(of(entry)))
+    }
+
+    /// N1: nothing is left, or will be, unless somebody waits to send. The lock is held.
+    #[cold]
+    pub(super) fn note_emptiness(&self) {
+        if self.waiting(Side::Room) == 0 {
+            self.header.notice.emptied();
+        }
+    }
+
+    /// Who sent the next message, as far as that is known: another may have its index by now. The lock is held.
+    fn sender(&self) -> Option<Sender> {
+        let number = self.ledger.index.best().ok()??;
+        let sender = self.ledger.slots.get(number as usize)?.sender.load(Ordering::Relaxed);
+        Some(self.entries.get(unlisted(sender)? as usize)?.sender())
+    }
+
     /// Whether somebody would be told of a message that is here, if nobody waited for it. The lock is held.
     pub(super) fn may_be_due(&self) -> bool {
         self.header.notice.is_ready() && self.header.desk.count.load(Ordering::Relaxed) != 0

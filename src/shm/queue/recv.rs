@@ -1,19 +1,19 @@
 //! Receiving: steps R1 to R10 and T1 to T5 of `docs/recovery.md`, alone and in batches.
 
 use super::doorbell::News;
+use super::notify::Waits;
 use super::{Core, Shared, Side, Waiting};
 use crate::deadline::Wait;
 use crate::error::RecvError;
 use crate::message::{Batch, Received};
 use crate::raw::at;
 use crate::raw::ledger::{Chosen, Put};
-use crate::raw::owner::Entry;
 use crate::raw::word::{Meta, Owner};
 use crate::shm::fault::Fault;
 use crate::shm::layout::Life;
 use crate::shm::member::Member;
 use crate::shm::wait::wait_for;
-use crate::sync::{Ordering, fence_after_rmw};
+use crate::sync::Ordering;
 use crate::sys::file;
 
 /// Extents of at least this many bytes give their memory back when their slot becomes free; below, what it costs to take
@@ -56,7 +56,7 @@ impl Core {
         attempt: impl FnMut(bool) -> Result<Option<T>, RecvError>,
     ) -> Result<T, RecvError> {
         let waiting = Waiting { core: self, me, wait, side: Side::Messages };
-        let _waits = Waits::new(self, me, wait)?;
+        let _waits = Waits::new(self, me, wait, Side::Messages)?;
         let found = wait_for(&waiting, &self.header().receivers, &self.spin, wait, attempt)?;
         if found.is_none() && wait == Wait::No && self.header().senders.has_attention() {
             self.attend_to_news(me, wait, News::FoundEmpty);
@@ -262,43 +262,12 @@ impl Core {
     }
 }
 
-/// A thread that waits for a message: while this lives, a message that comes is its own, and nobody is notified of it.
-struct Waits<'a> {
-    core: &'a Core,
-    me: Owner,
-    wait: Wait,
-    entry: &'a Entry,
-}
-
-impl<'a> Waits<'a> {
-    fn new(core: &'a Core, me: Owner, wait: Wait) -> Result<Option<Waits<'a>>, Fault> {
-        if wait == Wait::No {
-            return Ok(None);
-        }
-        let entry = core.entry(me)?;
-        entry.begin_to_wait();
-        Ok(Some(Waits { core, me, wait, entry }))
-    }
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.entry.end_waiting();
-        fence_after_rmw();
-        if self.core.header().receivers.has_attention() {
-            // What was this thread's, and it did not take, is told of.
-            let wait = if self.wait == Wait::Forever { self.wait } else { Wait::No };
-            let _ = self.core.attend(self.me, wait, News::None);
-        }
-    }
-}
-
 impl Shared<'_> {
     /// N1, if nothing will be left. The lock is held.
     #[inline(always)]
     fn note_if_last(&self, chosen: Chosen) {
-        if self.ledger.is_last(chosen) {
-            self.header.notice.emptied();
+        if self.ledger.is_last(chosen) && self.header.notice.awaits_emptiness() {
+            self.note_emptiness();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Sending: steps S0 to S8 of `docs/recovery.md`, alone and in batches.
 
 use super::doorbell::News;
+use super::notify::Waits;
 use super::{Core, Side, Waiting};
 use crate::deadline::Wait;
 use crate::error::{SendError, SendManyError};
@@ -208,6 +209,7 @@ impl Core {
 
     fn wait_to_claim(&self, me: Owner, wide: bool, wait: Wait) -> Result<(Claim, bool), SendError> {
         let waiting = Waiting { core: self, me, wait, side: Side::Room };
+        let _waits = Waits::new(self, me, wait, Side::Room)?;
         let found = wait_for(&waiting, &self.header().senders, &self.spin, wait, |slept| -> Result<_, SendError> {
             let surely = slept || wait == Wait::No;
             Ok(self.try_claim(me, wide, wait, surely)?.map(|claim| (claim, slept)))
@@ -232,6 +234,7 @@ impl Core {
         }
         slot.meta.store(Meta::new(length, priority).raw(), Ordering::Relaxed);
         slot.redelivered.store(0, Ordering::Relaxed);
+        slot.sender.store(me.bits(), Ordering::Relaxed);
         let written = self.region.copy_in(self.layout.payload(claim.slot, length), message);
         debug_assert!(written, "the layout has room for every slot");
         Ok(())
