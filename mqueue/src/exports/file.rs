@@ -1,0 +1,166 @@
+//! Wrappers of what treats a descriptor as a file: `read`, `write`, `lseek`, `fstat`. A queue is a small text file that can be read,
+//! as in Linux's message queue file system.
+
+use crate::errno::Errno;
+use crate::table::{Held, READ, WRITE};
+use crate::text::{self, FILE_SIZE};
+use crate::{find, next, sys, table};
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::Ordering;
+
+/// The queue of a descriptor, if it is one.
+#[inline(always)]
+fn queue(fd: c_int) -> Option<Held> {
+    if table::active() { find::certain(fd) } else { None }
+}
+
+/// `ssize_t read(int, void *, size_t)`.
+///
+/// # Safety
+/// `buffer` has room for `count` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, count: usize) -> isize {
+    // SAFETY: the caller's promise.
+    match unsafe { read_text(fd, buffer, count) } {
+        Some(result) => sys::returned(result),
+        // SAFETY: the caller's promise.
+        None => unsafe { next::read(fd, buffer, count) },
+    }
+}
+
+/// `read` as fortified programs call it, with the room that the buffer has.
+///
+/// # Safety
+/// `buffer` has `room` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn __read_chk(fd: c_int, buffer: *mut c_void, count: usize, room: usize) -> isize {
+    // Asking for more than there is room for is for the C library to refuse, which ends the program.
+    let read = if count <= room {
+        // SAFETY: the caller's promise: `count` bytes fit.
+        unsafe { read_text(fd, buffer, count) }
+    } else {
+        None
+    };
+    match read {
+        Some(result) => sys::returned(result),
+        // SAFETY: the caller's promise.
+        None => unsafe { next::__read_chk(fd, buffer, count, room) },
+    }
+}
+
+/// `None` if the descriptor is none of ours.
+///
+/// # Safety
+/// `buffer` has room for `count` bytes.
+#[inline]
+unsafe fn read_text(fd: c_int, buffer: *mut c_void, count: usize) -> Option<Result<isize, Errno>> {
+    if !table::active() {
+        return None;
+    }
+    let part = sys::shielded(|| Ok(queue(fd).map(|held| next_part(&held, count))));
+    let part = match part {
+        Ok(part) => part?,
+        Err(errno) => return Some(Err(errno)),
+    };
+    Some(part.map(|part| {
+        // SAFETY: the caller says that there is room for `count` bytes, and the part has no more; it is memory of ours.
+        unsafe { buffer.cast::<u8>().copy_from_nonoverlapping(part.as_ptr(), part.len()) };
+        part.len() as isize
+    }))
+}
+
+fn next_part(held: &Held, count: usize) -> Result<Vec<u8>, Errno> {
+    if !held.permits(READ) {
+        return Err(libc::EBADF);
+    }
+    let line = text::line(held.shared())?.into_bytes();
+    let position = usize::try_from(held.position.load(Ordering::Relaxed)).unwrap_or(0).min(line.len());
+    let part = &line[position..][..count.min(line.len() - position)];
+    held.position.fetch_add(part.len() as i64, Ordering::Relaxed);
+    Ok(part.to_vec())
+}
+
+/// `ssize_t write(int, const void *, size_t)`.
+///
+/// # Safety
+/// `buffer` has `count` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize {
+    if table::active()
+        && let Some(refusal) = refuse_write(fd)
+    {
+        return sys::fail(refusal);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { next::write(fd, buffer, count) }
+}
+
+/// What is wrong with it, if it is ours.
+fn refuse_write(fd: c_int) -> Option<Errno> {
+    let refusal = |held: Held| if held.permits(WRITE) { libc::EINVAL } else { libc::EBADF };
+    sys::shielded(|| Ok(queue(fd).map(refusal))).unwrap_or(None)
+}
+
+/// `off_t lseek(int, off_t, int)`.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn lseek(fd: c_int, offset: i64, whence: c_int) -> i64 {
+    let sought = if table::active() {
+        sys::shielded(|| Ok(queue(fd).map(|held| seek(&held, offset, whence))))
+    } else {
+        Ok(None)
+    };
+    match sought {
+        Ok(Some(result)) => sys::returned(result),
+        // SAFETY: the call touches no memory.
+        _ => unsafe { next::lseek(fd, offset, whence) },
+    }
+}
+
+/// `off64_t lseek64(int, off64_t, int)`: the same on 64-bit systems.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn lseek64(fd: c_int, offset: i64, whence: c_int) -> i64 {
+    lseek(fd, offset, whence)
+}
+
+fn seek(held: &Held, offset: i64, whence: c_int) -> Result<i64, Errno> {
+    let inside = (0..FILE_SIZE).contains(&offset);
+    let to = match whence {
+        libc::SEEK_SET => Some(offset),
+        libc::SEEK_CUR => held.position.load(Ordering::Relaxed).checked_add(offset),
+        libc::SEEK_END => FILE_SIZE.checked_add(offset),
+        libc::SEEK_DATA if inside => Some(offset),
+        libc::SEEK_HOLE if inside => Some(FILE_SIZE),
+        libc::SEEK_DATA | libc::SEEK_HOLE => return Err(libc::ENXIO),
+        _ => None,
+    };
+    let to = to.filter(|to| *to >= 0).ok_or(libc::EINVAL)?;
+    held.position.store(to, Ordering::Relaxed);
+    Ok(to)
+}
+
+/// `int fstat(int, struct stat *)`.
+///
+/// # Safety
+/// `stat` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn fstat(fd: c_int, stat: *mut libc::stat) -> c_int {
+    // SAFETY: the caller's promise.
+    let result = unsafe { next::fstat(fd, stat) };
+    if result == 0 && table::active() && matches!(sys::shielded(|| Ok(queue(fd).is_some())), Ok(true)) {
+        // SAFETY: the caller's promise, and the C library's function has written it.
+        let stat = unsafe { &mut *stat };
+        stat.st_mode = stat.st_mode & !libc::S_IFMT | libc::S_IFREG;
+        stat.st_size = FILE_SIZE;
+    }
+    result
+}
+
+/// `int fstat64(int, struct stat64 *)`: the same on 64-bit systems.
+///
+/// # Safety
+/// As [`fstat`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn fstat64(fd: c_int, stat: *mut libc::stat) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { fstat(fd, stat) }
+}

@@ -1,0 +1,116 @@
+//! From a descriptor to its queue, where the table does not say: one that was duplicated, came over a socket, or was never ours. And
+//! what happens when a descriptor goes.
+
+use crate::errno::Errno;
+use crate::shared::{self, Key, Shared};
+use crate::table::{self, Found, Held, READ, WRITE};
+use crate::{process, sys};
+use chappe::QueueOptions;
+use std::ffi::c_int;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+/// The queue of a descriptor that is used as one: `mq_send` and its like. EBADF if it is none.
+#[inline(always)]
+pub fn queue(fd: c_int) -> Result<Held, Errno> {
+    match table::look(fd) {
+        Found::Ours(held) => Ok(held),
+        // What is written down may be out of date, and who sends to it thinks that it is a queue.
+        Found::NotOurs | Found::Unknown => resolve(fd),
+    }
+}
+
+/// The queue of a descriptor that somebody polls or reads, if it is one.
+pub fn any(fd: c_int) -> Option<Held> {
+    match table::look(fd) {
+        Found::Ours(held) => Some(held),
+        Found::NotOurs => None,
+        Found::Unknown => resolve(fd).ok(),
+    }
+}
+
+/// As [`any`], and certainly this descriptor's: the number may have been closed and used again in a way that nobody saw.
+pub fn certain(fd: c_int) -> Option<Held> {
+    let held = any(fd)?;
+    if sys::stat(fd).is_ok_and(|stat| Key::of(&stat) == held.shared().key) {
+        return Some(held);
+    }
+    drop(table::clear(fd));
+    None
+}
+
+#[cold]
+fn resolve(fd: c_int) -> Result<Held, Errno> {
+    sys::shielded(|| {
+        let stat = sys::stat(fd).map_err(|_| libc::EBADF)?;
+        let access = access(sys::flags(fd)?);
+        let shared = (stat.st_mode & libc::S_IFMT == libc::S_IFIFO).then(|| by_file(fd, &stat)).flatten();
+        let Some(shared) = shared else {
+            table::put_not_ours(fd);
+            return Err(libc::EBADF);
+        };
+        table::put(fd, shared, access);
+        match table::look(fd) {
+            Found::Ours(held) => Ok(held),
+            _ => Err(libc::EBADF),
+        }
+    })
+}
+
+fn by_file(fd: c_int, stat: &libc::stat) -> Option<Arc<Shared>> {
+    let key = Key::of(stat);
+    shared::known(key).or_else(|| {
+        let queue = QueueOptions::new().interruptible(true).open_by_doorbell(borrow(fd)?).ok()?;
+        Some(shared::adopt(queue, key))
+    })
+}
+
+/// What an open description permits.
+pub fn access(flags: c_int) -> u8 {
+    match flags & libc::O_ACCMODE {
+        _ if flags & libc::O_PATH != 0 => 0,
+        libc::O_RDONLY => READ,
+        libc::O_WRONLY => WRITE,
+        libc::O_RDWR => READ | WRITE,
+        _ => 0,
+    }
+}
+
+/// The number is about to be closed, or replaced.
+pub fn forget(fd: c_int) {
+    match table::look(fd) {
+        Found::Unknown => return,
+        // What a child of vfork closes stays open in its parent, whose memory this is.
+        Found::Ours(_) if process::borrowed() => return,
+        _ => {}
+    }
+    let before = sys::errno();
+    // Nobody can be told of an error here; the descriptor is closed all the same.
+    let _ = sys::shielded(|| {
+        let Some(held) = table::clear(fd) else { return Ok(()) };
+        let _ = held.shared().cancel_registration();
+        if Arc::strong_count(held.shared()) == 1 && Shared::is_unlinked(fd) {
+            keep_for_others(fd, &held);
+        }
+        Ok(())
+    });
+    sys::set_errno(before);
+}
+
+/// The last descriptor that is known of a queue without a name goes. Others may be there that were never used; by them the queue
+/// could not be found again.
+fn keep_for_others(closing: c_int, held: &Held) {
+    let Ok(directory) = std::fs::read_dir("/proc/self/fd") else { return };
+    let numbers = directory.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<c_int>().ok());
+    for fd in numbers.filter(|fd| *fd != closing) {
+        let same = sys::stat(fd).is_ok_and(|stat| Key::of(&stat) == held.shared().key);
+        if let (true, Ok(flags)) = (same, sys::flags(fd)) {
+            table::put(fd, held.shared().clone(), access(flags));
+        }
+    }
+}
+
+/// `None` for a number that is none.
+fn borrow(fd: c_int) -> Option<BorrowedFd<'static>> {
+    (fd >= 0).then(|| sys::borrow(fd))
+}
