@@ -10,6 +10,9 @@ use std::ffi::c_int;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+/// The library's own descriptors of doorbells are in packet mode, which those that are given out never are.
+const INTERNAL: c_int = libc::O_DIRECT;
+
 /// The queue of a descriptor that is used as one: `mq_send` and its like. EBADF if it is none.
 #[inline(always)]
 pub fn queue(fd: c_int) -> Result<Held, Errno> {
@@ -43,13 +46,14 @@ pub fn certain(fd: c_int) -> Option<Held> {
 fn resolve(fd: c_int) -> Result<Held, Errno> {
     sys::shielded(|| {
         let stat = sys::stat(fd).map_err(|_| libc::EBADF)?;
-        let access = access(sys::flags(fd)?);
-        let shared = (stat.st_mode & libc::S_IFMT == libc::S_IFIFO).then(|| by_file(fd, &stat)).flatten();
+        let flags = sys::flags(fd)?;
+        let doorbell = stat.st_mode & libc::S_IFMT == libc::S_IFIFO && flags & INTERNAL == 0;
+        let shared = doorbell.then(|| by_file(fd, &stat)).flatten();
         let Some(shared) = shared else {
             table::put_not_ours(fd);
             return Err(libc::EBADF);
         };
-        table::put(fd, shared, access);
+        table::put(fd, shared, access(flags));
         match table::look(fd) {
             Found::Ours(held) => Ok(held),
             _ => Err(libc::EBADF),
@@ -78,23 +82,30 @@ pub fn access(flags: c_int) -> u8 {
 
 /// The number is about to be closed, or replaced.
 pub fn forget(fd: c_int) {
-    match table::look(fd) {
-        Found::Unknown => return,
-        // What a child of vfork closes stays open in its parent, whose memory this is.
-        Found::Ours(_) if process::borrowed() => return,
-        _ => {}
-    }
     let before = sys::errno();
-    // Nobody can be told of an error here; the descriptor is closed all the same.
-    let _ = sys::shielded(|| {
-        let Some(held) = table::clear(fd) else { return Ok(()) };
-        let _ = held.shared().cancel_registration();
-        if Arc::strong_count(held.shared()) == 1 && Shared::is_unlinked(fd) {
-            keep_for_others(fd, &held);
-        }
-        Ok(())
-    });
+    // A duplicate that was never used is nothing to this library, unless there is a registration to end with it.
+    let known = match table::look(fd) {
+        Found::Unknown => Shared::registered_once(),
+        Found::NotOurs | Found::Ours(_) => true,
+    };
+    // What a child of vfork closes stays open in its parent, whose memory this is.
+    if known && !process::borrowed() {
+        // Nobody can be told of an error here; the descriptor is closed all the same.
+        let _ = sys::shielded(|| {
+            let _ = any(fd);
+            leave(fd);
+            Ok(())
+        });
+    }
     sys::set_errno(before);
+}
+
+fn leave(fd: c_int) {
+    let Some(held) = table::clear(fd) else { return };
+    let _ = held.shared().cancel_registration();
+    if Arc::strong_count(held.shared()) == 1 && Shared::is_unlinked(fd) {
+        keep_for_others(fd, &held);
+    }
 }
 
 /// The last descriptor that is known of a queue without a name goes. Others may be there that were never used; by them the queue
@@ -104,7 +115,9 @@ fn keep_for_others(closing: c_int, held: &Held) {
     let numbers = directory.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<c_int>().ok());
     for fd in numbers.filter(|fd| *fd != closing) {
         let same = sys::stat(fd).is_ok_and(|stat| Key::of(&stat) == held.shared().key);
-        if let (true, Ok(flags)) = (same, sys::flags(fd)) {
+        if let (true, Ok(flags)) = (same, sys::flags(fd))
+            && flags & INTERNAL == 0
+        {
             table::put(fd, held.shared().clone(), access(flags));
         }
     }

@@ -53,6 +53,8 @@ next! {
     dup3(from: c_int, to: c_int, flags: c_int) -> c_int;
     read(fd: c_int, buffer: *mut c_void, count: usize) -> isize;
     __read_chk(fd: c_int, buffer: *mut c_void, count: usize, room: usize) -> isize;
+    pread(fd: c_int, buffer: *mut c_void, count: usize, offset: i64) -> isize;
+    __pread_chk(fd: c_int, buffer: *mut c_void, count: usize, offset: i64, room: usize) -> isize;
     write(fd: c_int, buffer: *const c_void, count: usize) -> isize;
     lseek(fd: c_int, offset: i64, whence: c_int) -> i64;
     fstat(fd: c_int, stat: *mut libc::stat) -> c_int;

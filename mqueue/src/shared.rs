@@ -4,7 +4,7 @@ use crate::errno::{self, Errno};
 use crate::{process, sys};
 use chappe::Queue;
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// The file behind a descriptor: device and inode.
@@ -32,6 +32,9 @@ pub struct Shared {
     registration: AtomicU64,
 }
 
+/// Whether this process, or one that it was forked from, ever registered.
+static REGISTERED_ONCE: AtomicBool = AtomicBool::new(false);
+
 /// What `read` shows of a registration.
 #[derive(Clone, Copy)]
 pub struct Registration {
@@ -57,6 +60,12 @@ impl Shared {
     pub fn set_registration(&self, made: Registration) {
         let word = u64::from(process::generation()) << 16 | u64::from(made.kind) << 8 | u64::from(made.signal);
         self.registration.store(word, Ordering::Relaxed);
+        REGISTERED_ONCE.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether closing a descriptor that is not known could end a registration.
+    pub fn registered_once() -> bool {
+        REGISTERED_ONCE.load(Ordering::Relaxed)
     }
 
     /// The last registration that this process made and did not take back. It may be over.

@@ -1,4 +1,4 @@
-//! Wrappers of what treats a descriptor as a file: `read`, `write`, `lseek`, `fstat`. A queue is a small text file that can be read,
+//! Wrappers of what treats a descriptor as a file: `read`, `pread`, `write`, `lseek`, `fstat`. A queue is a small text file that can be read,
 //! as in Linux's message queue file system.
 
 use crate::errno::Errno;
@@ -21,43 +21,100 @@ fn queue(fd: c_int) -> Option<Held> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, count: usize) -> isize {
     // SAFETY: the caller's promise.
-    match unsafe { read_text(fd, buffer, count) } {
+    match unsafe { read_text(fd, buffer, count, None) } {
         Some(result) => sys::returned(result),
         // SAFETY: the caller's promise.
         None => unsafe { next::read(fd, buffer, count) },
     }
 }
 
-/// `read` as fortified programs call it, with the room that the buffer has.
+/// `read` as fortified programs call it, with the room that the buffer has. Asking for more ends the program.
 ///
 /// # Safety
-/// `buffer` has `room` bytes.
+/// As [`read`], if `count` is not above `room`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn __read_chk(fd: c_int, buffer: *mut c_void, count: usize, room: usize) -> isize {
-    // Asking for more than there is room for is for the C library to refuse, which ends the program.
-    let read = if count <= room {
-        // SAFETY: the caller's promise: `count` bytes fit.
-        unsafe { read_text(fd, buffer, count) }
-    } else {
-        None
-    };
-    match read {
-        Some(result) => sys::returned(result),
+    if count <= room {
         // SAFETY: the caller's promise.
-        None => unsafe { next::__read_chk(fd, buffer, count, room) },
+        unsafe { read(fd, buffer, count) }
+    } else {
+        // SAFETY: it does not read.
+        unsafe { next::__read_chk(fd, buffer, count, room) }
     }
 }
 
-/// `None` if the descriptor is none of ours.
+/// `ssize_t pread(int, void *, size_t, off_t)`.
+///
+/// # Safety
+/// As [`read`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn pread(fd: c_int, buffer: *mut c_void, count: usize, offset: i64) -> isize {
+    // SAFETY: the caller's promise.
+    match unsafe { read_text(fd, buffer, count, Some(offset)) } {
+        Some(result) => sys::returned(result),
+        // SAFETY: the caller's promise.
+        None => unsafe { next::pread(fd, buffer, count, offset) },
+    }
+}
+
+/// `ssize_t pread64(int, void *, size_t, off64_t)`: the same on 64-bit systems.
+///
+/// # Safety
+/// As [`read`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn pread64(fd: c_int, buffer: *mut c_void, count: usize, offset: i64) -> isize {
+    // SAFETY: the caller's promise.
+    unsafe { pread(fd, buffer, count, offset) }
+}
+
+/// `pread` as fortified programs call it.
+///
+/// # Safety
+/// As [`__read_chk`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn __pread_chk(
+    fd: c_int,
+    buffer: *mut c_void,
+    count: usize,
+    offset: i64,
+    room: usize,
+) -> isize {
+    if count <= room {
+        // SAFETY: the caller's promise.
+        unsafe { pread(fd, buffer, count, offset) }
+    } else {
+        // SAFETY: it does not read.
+        unsafe { next::__pread_chk(fd, buffer, count, offset, room) }
+    }
+}
+
+/// `pread64` as fortified programs call it.
+///
+/// # Safety
+/// As [`__read_chk`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn __pread64_chk(
+    fd: c_int,
+    buffer: *mut c_void,
+    count: usize,
+    offset: i64,
+    room: usize,
+) -> isize {
+    // SAFETY: the caller's promise.
+    unsafe { __pread_chk(fd, buffer, count, offset, room) }
+}
+
+/// Reads at `offset`, or where the last read ended. `None` if the descriptor is none of ours. (No cancellation point: it never
+/// waits.)
 ///
 /// # Safety
 /// `buffer` has room for `count` bytes.
 #[inline]
-unsafe fn read_text(fd: c_int, buffer: *mut c_void, count: usize) -> Option<Result<isize, Errno>> {
+unsafe fn read_text(fd: c_int, buffer: *mut c_void, count: usize, offset: Option<i64>) -> Option<Result<isize, Errno>> {
     if !table::active() {
         return None;
     }
-    let part = sys::shielded(|| Ok(queue(fd).map(|held| next_part(&held, count))));
+    let part = sys::shielded(|| Ok(queue(fd).map(|held| part(&held, count, offset))));
     let part = match part {
         Ok(part) => part?,
         Err(errno) => return Some(Err(errno)),
@@ -69,14 +126,18 @@ unsafe fn read_text(fd: c_int, buffer: *mut c_void, count: usize) -> Option<Resu
     }))
 }
 
-fn next_part(held: &Held, count: usize) -> Result<Vec<u8>, Errno> {
+fn part(held: &Held, count: usize, offset: Option<i64>) -> Result<Vec<u8>, Errno> {
     if !held.permits(READ) {
         return Err(libc::EBADF);
     }
+    let from = usize::try_from(offset.unwrap_or_else(|| held.position.load(Ordering::Relaxed)));
+    let from = from.map_err(|_| libc::EINVAL)?;
     let line = text::line(held.shared())?.into_bytes();
-    let position = usize::try_from(held.position.load(Ordering::Relaxed)).unwrap_or(0).min(line.len());
-    let part = &line[position..][..count.min(line.len() - position)];
-    held.position.fetch_add(part.len() as i64, Ordering::Relaxed);
+    let from = from.min(line.len());
+    let part = &line[from..][..count.min(line.len() - from)];
+    if offset.is_none() {
+        held.position.fetch_add(part.len() as i64, Ordering::Relaxed);
+    }
     Ok(part.to_vec())
 }
 
