@@ -39,7 +39,7 @@ macro_rules! next {
                 }
             )*
 
-            pub extern "C" fn all() {
+            pub fn all() {
                 $($name();)*
             }
         }
@@ -130,7 +130,31 @@ fn look_up(name: &'static str) -> *mut c_void {
     unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast::<c_char>()) }
 }
 
+/// What is read where the C library does not say whether there are other threads.
+static SEVERAL: u8 = 0;
+
+/// Where the C library says whether there are other threads.
+static SINGLE: AtomicPtr<u8> = AtomicPtr::new((&raw const SEVERAL).cast_mut());
+
+/// Whether this is the only thread. It stays so but for threads that this one starts.
+#[inline(always)]
+pub fn has_one_thread() -> bool {
+    let place = SINGLE.load(Ordering::Relaxed);
+    // SAFETY: it is `SEVERAL` or a `char` of the C library's. That one is written when a thread starts another, and while there are
+    // several nobody relies on it: so a thread that reads "one" is the one, and the write was its own.
+    unsafe { place.read_volatile() != 0 }
+}
+
+extern "C" fn at_loading() {
+    find::all();
+    // glibc 2.32 and newer.
+    let place = look_up("__libc_single_threaded\0").cast::<u8>();
+    if !place.is_null() {
+        SINGLE.store(place, Ordering::Relaxed);
+    }
+}
+
 /// Run by the dynamic linker, or by the program's start when it is linked in.
 #[used]
 #[unsafe(link_section = ".init_array")]
-static AT_LOADING: extern "C" fn() = find::all;
+static AT_LOADING: extern "C" fn() = at_loading;

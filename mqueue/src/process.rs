@@ -13,13 +13,16 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError, Weak};
 pub struct State {
     /// Entries that no descriptor has.
     pub free: Vec<&'static Entry>,
+    /// Entries whose descriptors were closed while the only thread used some.
+    pub limbo: Vec<&'static Entry>,
     /// The queues that are open.
     pub queues: Vec<(Key, Weak<Shared>)>,
     /// The threads that have waited.
     pub seats: Vec<Seat>,
 }
 
-static STATE: Mutex<State> = Mutex::new(State { free: Vec::new(), queues: Vec::new(), seats: Vec::new() });
+static STATE: Mutex<State> =
+    Mutex::new(State { free: Vec::new(), limbo: Vec::new(), queues: Vec::new(), seats: Vec::new() });
 
 /// Who holds the lock over a fork.
 static HELD: Mutex<Option<Held>> = Mutex::new(None);

@@ -41,10 +41,10 @@ pub fn cancellation_point() {
     unsafe { pthread_testcancel() }
 }
 
-/// Runs `work` where a panic goes no further.
+/// Runs `work` where a panic goes no further; then the result is what `failed` makes of [`PANIC`](errno::PANIC).
 #[inline(always)]
-pub fn caught<R>(work: impl FnOnce() -> Result<R, Errno>) -> Result<R, Errno> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(errno::PANIC))
+pub fn caught<R>(failed: impl FnOnce(Errno) -> R, work: impl FnOnce() -> R) -> R {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| failed(errno::PANIC))
 }
 
 /// Runs `work` where a panic goes no further and the thread cannot be cancelled: what it opens and closes on the way would be
@@ -53,7 +53,7 @@ pub fn shielded<R>(work: impl FnOnce() -> Result<R, Errno>) -> Result<R, Errno> 
     let mut before = 0;
     // SAFETY: the address is that of a local; the call fails only for an unknown state.
     unsafe { pthread_setcancelstate(CANCEL_DISABLE, &mut before) };
-    let result = caught(work);
+    let result = caught(Err, work);
     // SAFETY: as above; `before` is what the first call wrote. Switching on is no cancellation point.
     unsafe { pthread_setcancelstate(before, &mut before) };
     result

@@ -3,9 +3,13 @@
 //! Looking a number up takes no lock and allocates nothing. An entry is used while it is counted, so that one that another thread
 //! closes meanwhile stays until the call is over, as an open file does in the kernel. Entries are never freed, only used again: so a
 //! look-up that comes too late counts up and down on memory that is there, and then sees that the number has another entry.
+//!
+//! While the process has one thread, an atomic count is not needed, and would be the most expensive part of a send: then a plain number
+//! says how many uses there are of all entries, which can be one in a signal handler inside another. An entry whose descriptor is
+//! closed while there are some waits in the limbo for the next one that is closed.
 
-use crate::process;
 use crate::shared::Shared;
+use crate::{next, process};
 use std::cell::UnsafeCell;
 use std::ffi::c_int;
 use std::ops::Deref;
@@ -56,21 +60,39 @@ const LIVE: usize = 1 << (usize::BITS - 1);
 // exchange, one winner). Between the two it is only read, by those who hold a use that the table confirmed.
 unsafe impl Sync for Entry {}
 
+/// Uses by the only thread. It stores without exchanging: a handler that interrupts it leaves the number as it found it. A thread
+/// that is started meanwhile (by a handler) sees it, as all that its maker did before.
+static ALONE: AtomicUsize = AtomicUsize::new(0);
+
 /// An entry in use.
-pub struct Held(&'static Entry);
+pub struct Held {
+    entry: &'static Entry,
+    /// In the entry; else in [`ALONE`].
+    counted: bool,
+}
 
 impl Held {
+    /// For a use that lasts: other threads may be started and close the descriptor.
+    pub fn count(&mut self) {
+        if !self.counted {
+            // It is confirmed, and `ALONE` keeps the entry until it is counted here.
+            self.entry.uses.fetch_add(1, Ordering::Relaxed);
+            leave_alone();
+            self.counted = true;
+        }
+    }
+
     #[inline(always)]
     pub fn shared(&self) -> &Arc<Shared> {
         // SAFETY: this use was counted when the table had the entry, and the entry is not retired before the count is none.
-        let shared = unsafe { &*self.0.shared.get() };
+        let shared = unsafe { &*self.entry.shared.get() };
         shared.as_ref().expect("an entry that the table shows has its queue")
     }
 
     /// Whether the description permits [`READ`], or [`WRITE`].
     #[inline(always)]
     pub fn permits(&self, access: u8) -> bool {
-        self.0.access.load(Ordering::Relaxed) & access != 0
+        self.entry.access.load(Ordering::Relaxed) & access != 0
     }
 }
 
@@ -78,32 +100,46 @@ impl Deref for Held {
     type Target = Entry;
 
     fn deref(&self) -> &Entry {
-        self.0
+        self.entry
     }
 }
 
 impl Drop for Held {
     #[inline(always)]
     fn drop(&mut self) {
+        if !self.counted {
+            leave_alone();
         // Partner: `retire`. What this use did is over before the entry is taken apart.
-        if self.0.uses.fetch_sub(1, Ordering::AcqRel) == LIVE + 1 {
-            retire(self.0);
+        } else if self.entry.uses.fetch_sub(1, Ordering::AcqRel) == LIVE + 1 {
+            retire(self.entry);
         }
     }
+}
+
+#[inline(always)]
+fn leave_alone() {
+    ALONE.store(ALONE.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
 }
 
 /// Nobody uses the entry any more, unless a look-up that comes too late counts up right now: then this is for that one to do.
 #[cold]
 fn retire(entry: &'static Entry) {
-    if entry.uses.compare_exchange(LIVE, 0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+    if ALONE.load(Ordering::Relaxed) != 0 {
+        process::lock().limbo.push(entry);
         return;
     }
-    // SAFETY: the exchange has one winner, and no look-up is confirmed any more: the table does not have the entry.
-    let shared = unsafe { &mut *entry.shared.get() }.take();
-    process::lock().free.push(entry);
-    ACTIVE.fetch_sub(1, Ordering::Relaxed);
-    // Last, and without the lock: it may be the last use of the queue.
-    drop(shared);
+    let waited = std::mem::take(&mut process::lock().limbo);
+    for entry in waited.into_iter().chain([entry]) {
+        if entry.uses.compare_exchange(LIVE, 0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            continue;
+        }
+        // SAFETY: the exchange has one winner, and no look-up is confirmed any more: the table does not have the entry.
+        let shared = unsafe { &mut *entry.shared.get() }.take();
+        process::lock().free.push(entry);
+        ACTIVE.fetch_sub(1, Ordering::Relaxed);
+        // Last, and without the lock: it may be the last use of the queue.
+        drop(shared);
+    }
 }
 
 /// What the table knows of a number.
@@ -138,10 +174,15 @@ pub fn look(fd: c_int) -> Found {
         }
         // SAFETY: what is neither null nor odd is the address of an entry, and entries are never freed.
         let entry = unsafe { &*found };
+        let counted = !next::has_one_thread();
+        if !counted {
+            ALONE.store(ALONE.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         // Partner: the last `fetch_sub`. Either it comes after this and sees this use, or this comes after it and sees, below,
         // that the table has the entry no more.
-        entry.uses.fetch_add(1, Ordering::Acquire);
-        let held = Held(entry);
+        } else {
+            entry.uses.fetch_add(1, Ordering::Acquire);
+        }
+        let held = Held { entry, counted };
         if word.load(Ordering::Relaxed) == found {
             return Found::Ours(held);
         }
@@ -196,7 +237,7 @@ fn owned(before: *mut Entry) -> Option<Held> {
         return None;
     }
     // SAFETY: as in `look`. The table counted one use for this word, which was exchanged once, here.
-    Some(Held(unsafe { &*before }))
+    Some(Held { entry: unsafe { &*before }, counted: true })
 }
 
 #[inline(always)]

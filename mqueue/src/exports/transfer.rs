@@ -1,20 +1,25 @@
 //! `mq_send` and `mq_receive`, plain and timed. They try at once; only a call that would have to wait asks whether it may.
 //!
-//! All four are cancellation points. An attempt ends with an answer, or with [`Step::Cancelled`]: then everything is given back, the
+//! All four are cancellation points. An attempt ends with an answer, or with [`CANCELLED`]: then everything is given back, the
 //! outermost frame looks whether the thread ends here, and if it does not (cancellation is disabled) tries again.
 
 use crate::deadline::Deadline;
 use crate::errno::{self, Errno};
 use crate::table::{Held, READ, WRITE};
 use crate::{cancel, find, sys};
-use chappe::{PRIORITY_MAX, Received, RecvError, SendError};
+use chappe::{PRIORITY_MAX, RecvError, SendError};
 use std::ffi::{c_char, c_int, c_uint};
+use std::time::Duration;
 
-/// How an attempt ended.
-enum Step<R> {
-    Done(R),
-    /// The thread may have been cancelled.
-    Cancelled,
+/// How an attempt ended, in one register: enums that are written in parts and read as a whole cost as much as the atomics do. What was
+/// done (0 or more), or an error, negated, or [`CANCELLED`].
+type Step = isize;
+
+/// The thread may have been cancelled.
+const CANCELLED: Step = isize::MIN;
+
+fn failed(errno: Errno) -> Step {
+    -(errno as isize)
 }
 
 /// `int mq_send(mqd_t, const char *, size_t, unsigned)`.
@@ -90,6 +95,16 @@ unsafe fn deadline(time: *const libc::timespec) -> Result<Option<Deadline>, Errn
     time.map(|time| Deadline::new(*time)).transpose()
 }
 
+/// What the caller gets for it, or `None` for another attempt.
+#[inline(always)]
+fn answer(step: Step) -> Option<isize> {
+    match step {
+        CANCELLED => None,
+        done @ 0.. => Some(done),
+        errno => Some(sys::fail(-errno as Errno)),
+    }
+}
+
 /// # Safety
 /// `message` has `length` bytes.
 #[inline(always)]
@@ -102,50 +117,50 @@ unsafe fn send(
 ) -> c_int {
     loop {
         sys::cancellation_point();
-        let step = sys::caught(|| {
-            let priority = u16::try_from(priority).ok().filter(|p| *p <= PRIORITY_MAX).ok_or(libc::EINVAL)?;
-            let held = find::queue(mqd)?;
-            if !held.permits(WRITE) {
-                return Err(libc::EBADF);
+        let step = sys::caught(failed, || {
+            if priority > c_uint::from(PRIORITY_MAX) {
+                return failed(libc::EINVAL);
             }
+            let mut held = match find::queue(mqd) {
+                Ok(held) if held.permits(WRITE) => held,
+                Ok(_) => return failed(libc::EBADF),
+                Err(errno) => return failed(errno),
+            };
             if length > held.shared().message_size {
-                return Err(libc::EMSGSIZE);
+                return failed(libc::EMSGSIZE);
             }
             let message = if length == 0 { std::ptr::dangling() } else { message.cast::<u8>() };
             // SAFETY: the caller says that there are so many bytes; a message size, which is not exceeded, is below isize::MAX.
             let message = unsafe { std::slice::from_raw_parts(message, length) };
-            match held.shared().queue.try_send(message, priority) {
-                Ok(()) => Ok(Step::Done(0)),
-                Err(error @ (SendError::Full | SendError::Busy)) => {
-                    wait_to_send(mqd, &held, message, priority, deadline, error)
-                }
-                Err(error) => Err(errno::of_send(error)),
+            match held.shared().queue.try_send(message, priority as u16) {
+                Ok(()) => 0,
+                Err(error) => send_on(mqd, &mut held, message, priority as u16, deadline, error),
             }
         });
-        match step {
-            Ok(Step::Done(result)) => return result,
-            Ok(Step::Cancelled) => {}
-            Err(errno) => return sys::fail(errno),
+        if let Some(answer) = answer(step) {
+            return answer as c_int;
         }
     }
 }
 
+/// It could not be sent at once.
 #[cold]
-fn wait_to_send(
+fn send_on(
     mqd: c_int,
-    held: &Held,
+    held: &mut Held,
     message: &[u8],
     priority: u16,
     deadline: Option<Deadline>,
     error: SendError,
-) -> Result<Step<c_int>, Errno> {
-    sys::shielded(|| {
-        if sys::flags(mqd)? & libc::O_NONBLOCK != 0 {
+) -> Step {
+    let waited = sys::shielded(|| {
+        if !may_wait(mqd, matches!(error, SendError::Full | SendError::Busy))? {
             return Err(errno::of_send(error));
         }
         if cancel::take_seat() {
-            return Ok(Step::Cancelled);
+            return Ok(CANCELLED);
         }
+        held.count();
         let queue = &held.shared().queue;
         loop {
             let sent = match slice(deadline)? {
@@ -153,13 +168,14 @@ fn wait_to_send(
                 Some(slice) => queue.send_timeout(message, priority, slice),
             };
             match sent {
-                Ok(()) => return Ok(Step::Done(0)),
+                Ok(()) => return Ok(0),
                 Err(SendError::TimedOut | SendError::Busy) => {}
-                Err(SendError::Interrupted) if cancel::was_cancelled() => return Ok(Step::Cancelled),
+                Err(SendError::Interrupted) if cancel::was_cancelled() => return Ok(CANCELLED),
                 Err(error) => return Err(errno::of_send(error)),
             }
         }
-    })
+    });
+    waited.unwrap_or_else(failed)
 }
 
 /// # Safety
@@ -172,57 +188,58 @@ unsafe fn receive(
     priority: *mut c_uint,
     deadline: Option<Deadline>,
 ) -> isize {
+    let mut received_priority = 0;
     loop {
         sys::cancellation_point();
-        let step = sys::caught(|| {
-            let held = find::queue(mqd)?;
-            if !held.permits(READ) {
-                return Err(libc::EBADF);
-            }
+        let step = sys::caught(failed, || {
+            let mut held = match find::queue(mqd) {
+                Ok(held) if held.permits(READ) => held,
+                Ok(_) => return failed(libc::EBADF),
+                Err(errno) => return failed(errno),
+            };
             let room = held.shared().message_size;
             if length < room {
-                return Err(libc::EMSGSIZE);
+                return failed(libc::EMSGSIZE);
             }
             // SAFETY: the caller says that there is room for `length` bytes, and `room`, a message size, is neither 0 nor more than
             // that or isize::MAX. The bytes are only written; whatever they are is a value for C's memory.
             let buffer = unsafe { std::slice::from_raw_parts_mut(buffer.cast::<u8>(), room) };
             match held.shared().queue.try_recv_into(buffer) {
-                Ok(received) => Ok(Step::Done(received)),
-                Err(error @ (RecvError::Empty | RecvError::Busy)) => {
-                    wait_to_receive(mqd, &held, buffer, deadline, error)
+                Ok(received) => {
+                    received_priority = received.priority;
+                    received.len as isize
                 }
-                Err(error) => Err(errno::of_recv(error)),
+                Err(error) => receive_on(mqd, &mut held, buffer, deadline, error, &mut received_priority),
             }
         });
-        match step {
-            Ok(Step::Done(received)) => {
-                if !priority.is_null() {
-                    // SAFETY: the caller says that it is valid if it is not null.
-                    unsafe { priority.write(received.priority.into()) };
-                }
-                return received.len as isize;
+        if let Some(answer) = answer(step) {
+            if answer >= 0 && !priority.is_null() {
+                // SAFETY: the caller says that it is valid if it is not null.
+                unsafe { priority.write(received_priority.into()) };
             }
-            Ok(Step::Cancelled) => {}
-            Err(errno) => return sys::fail(errno),
+            return answer;
         }
     }
 }
 
+/// It could not be received at once.
 #[cold]
-fn wait_to_receive(
+fn receive_on(
     mqd: c_int,
-    held: &Held,
+    held: &mut Held,
     buffer: &mut [u8],
     deadline: Option<Deadline>,
     error: RecvError,
-) -> Result<Step<Received>, Errno> {
-    sys::shielded(|| {
-        if sys::flags(mqd)? & libc::O_NONBLOCK != 0 {
+    priority: &mut u16,
+) -> Step {
+    let waited = sys::shielded(|| {
+        if !may_wait(mqd, matches!(error, RecvError::Empty | RecvError::Busy))? {
             return Err(errno::of_recv(error));
         }
         if cancel::take_seat() {
-            return Ok(Step::Cancelled);
+            return Ok(CANCELLED);
         }
+        held.count();
         let queue = &held.shared().queue;
         loop {
             let received = match slice(deadline)? {
@@ -230,16 +247,25 @@ fn wait_to_receive(
                 Some(slice) => queue.recv_into_timeout(buffer, slice),
             };
             match received {
-                Ok(received) => return Ok(Step::Done(received)),
+                Ok(received) => {
+                    *priority = received.priority;
+                    return Ok(received.len as isize);
+                }
                 Err(RecvError::TimedOut | RecvError::Busy) => {}
-                Err(RecvError::Interrupted) if cancel::was_cancelled() => return Ok(Step::Cancelled),
+                Err(RecvError::Interrupted) if cancel::was_cancelled() => return Ok(CANCELLED),
                 Err(error) => return Err(errno::of_recv(error)),
             }
         }
-    })
+    });
+    waited.unwrap_or_else(failed)
+}
+
+/// Whether a call waits that found the queue in a state that can change.
+fn may_wait(mqd: c_int, can_change: bool) -> Result<bool, Errno> {
+    Ok(can_change && sys::flags(mqd)? & libc::O_NONBLOCK == 0)
 }
 
 /// How long to wait at once; `None` for ever.
-fn slice(deadline: Option<Deadline>) -> Result<Option<std::time::Duration>, Errno> {
+fn slice(deadline: Option<Deadline>) -> Result<Option<Duration>, Errno> {
     deadline.map(|deadline| deadline.slice().ok_or(libc::ETIMEDOUT)).transpose()
 }
