@@ -12,6 +12,7 @@ mod ls;
 mod mq;
 mod output;
 mod page;
+mod preload;
 mod rm;
 mod sem;
 mod values;
@@ -30,6 +31,7 @@ fn run(command: Command) -> Result<(), exit::Failure> {
         Command::Sem(verb) => sem::run(verb),
         Command::Ls(args) => ls::run(&args),
         Command::Limits(args) => limits::run(&args),
+        Command::Preload(args) => preload::run(&args),
         Command::Demo => demo::run(),
         Command::Completions { shell } => complete::run(shell),
         Command::DemoChild(role) => demo::child(role),

@@ -32,7 +32,8 @@ EXIT CODES:
    77  no permission
    78  it exists with other attributes
   124  timed out
-`chappe sem run` gives the command's own exit code; its help has the others.";
+`chappe sem run` and `chappe preload` give the command's own exit code; their help has the
+others.";
 
 const FILES: &str = "\
 Queues and semaphores live in /dev/shm, or in the directory that CHAPPE_DIR names. A
@@ -63,6 +64,9 @@ pub enum Command {
     /// Show the limits on POSIX queues and semaphores and on shared memory, or set some
     #[command(after_help = LIMITS)]
     Limits(Limits),
+    /// Run a program whose POSIX message queues (mq_open, mq_send, ...) shall be these queues
+    #[command(long_about = PRELOAD, after_help = PRELOAD_AFTER)]
+    Preload(Preload),
     /// See it work: order, survival of kill -9 with an exact account, permits, and speed beside a pipe
     #[command(long_about = DEMO)]
     Demo,
@@ -94,6 +98,38 @@ the dead, and speed beside a pipe.
 Starts real processes in a private directory that is removed afterwards. Takes a few
 seconds. The exit code is 1 if anything was lost, doubled, damaged or out of order, if more
 workers were inside than there are permits, or if a permit did not come back.";
+
+const PRELOAD: &str = "\
+Run a program whose POSIX message queues (mq_open, mq_send, ...) shall be these queues.
+
+The program takes the place of chappe, with the library libchappe_mqueue.so before the C library (LD_PRELOAD): its queue \
+/orders is the queue `orders` of `chappe mq` and of Rust's Queue. So are those of the programs that it starts. What is not as \
+with the kernel's queues is in chappe_mqueue(7).
+
+The library is looked for beside the command and in ../lib. Programs that are linked statically, or run with another user's \
+rights, are refused: the dynamic linker does not let anything be preloaded into them. (Programs that make system calls by \
+themselves, as Go's do, use the kernel's queues all the same.)";
+
+const PRELOAD_AFTER: &str = "\
+EXIT CODES: the program's own, and
+    2  usage
+  125  chappe failed before the program could be run
+  126  the program cannot be run
+  127  there is no such program
+
+EXAMPLE:
+  chappe preload -- ./app --its-options";
+
+/// `preload`
+#[derive(Args)]
+pub struct Preload {
+    /// Where the library is, instead of beside the command [env: CHAPPE_MQUEUE_LIBRARY]
+    #[arg(long, value_name = "PATH")]
+    pub library: Option<PathBuf>,
+    /// The program and its arguments.
+    #[arg(last = true, required = true, value_names = ["PROGRAM", "ARG"])]
+    pub command: Vec<OsString>,
+}
 
 /// The verbs of `chappe mq`.
 #[derive(Subcommand)]

@@ -6,6 +6,7 @@ mod demo;
 mod limits;
 mod look;
 mod posix_mq;
+mod preload;
 mod recv;
 mod sem;
 mod sem_kill;
