@@ -18,6 +18,7 @@ const INTERNAL: c_int = libc::O_DIRECT;
 pub fn queue(fd: c_int) -> Result<Held, Errno> {
     match table::look(fd) {
         Found::Ours(held) => Ok(held),
+        Found::Closing => Err(libc::EBADF),
         // What is written down may be out of date, and who sends to it thinks that it is a queue.
         Found::NotOurs | Found::Unknown => resolve(fd),
     }
@@ -27,7 +28,7 @@ pub fn queue(fd: c_int) -> Result<Held, Errno> {
 pub fn any(fd: c_int) -> Option<Held> {
     match table::look(fd) {
         Found::Ours(held) => Some(held),
-        Found::NotOurs => None,
+        Found::NotOurs | Found::Closing => None,
         Found::Unknown => resolve(fd).ok(),
     }
 }
@@ -39,7 +40,19 @@ pub fn certain(fd: c_int) -> Option<Held> {
         return Some(held);
     }
     drop(table::clear(fd));
+    table::closed(fd);
     None
+}
+
+/// The queue of a descriptor, and the flags of its open description: of the same one, also if another thread replaces it meanwhile.
+pub fn queue_and_flags(fd: c_int) -> Result<(Held, c_int), Errno> {
+    // Each turn means that another thread closed or replaced the descriptor meanwhile.
+    loop {
+        let (held, flags) = (queue(fd)?, sys::flags(fd)?);
+        if table::has(fd, &held) {
+            return Ok((held, flags));
+        }
+    }
 }
 
 #[cold]
@@ -53,9 +66,15 @@ fn resolve(fd: c_int) -> Result<Held, Errno> {
             table::put_not_ours(fd);
             return Err(libc::EBADF);
         };
-        table::put(fd, shared, access(flags));
+        table::put_found(fd, shared, access(flags));
         match table::look(fd) {
-            Found::Ours(held) => Ok(held),
+            // Looked at again: it may have been closed, and the number used again, before it was written down.
+            Found::Ours(held) if sys::stat(fd).is_ok_and(|stat| Key::of(&stat) == held.shared().key) => Ok(held),
+            Found::Ours(_) => {
+                drop(table::clear(fd));
+                table::closed(fd);
+                Err(libc::EBADF)
+            }
             _ => Err(libc::EBADF),
         }
     })
@@ -80,32 +99,36 @@ pub fn access(flags: c_int) -> u8 {
     }
 }
 
-/// The number is about to be closed, or replaced.
-pub fn forget(fd: c_int) {
+/// The number is about to be closed, or replaced. If this says that it was ours, [`table::closed`] is to be called afterwards.
+pub fn forget(fd: c_int) -> bool {
     let before = sys::errno();
     // A duplicate that was never used is nothing to this library, unless there is a registration to end with it.
     let known = match table::look(fd) {
         Found::Unknown => Shared::registered_once(),
         Found::NotOurs | Found::Ours(_) => true,
+        Found::Closing => false,
     };
+    let mut ours = false;
     // What a child of vfork closes stays open in its parent, whose memory this is.
     if known && !process::borrowed() {
         // Nobody can be told of an error here; the descriptor is closed all the same.
         let _ = sys::shielded(|| {
             let _ = any(fd);
-            leave(fd);
+            ours = leave(fd);
             Ok(())
         });
     }
     sys::set_errno(before);
+    ours
 }
 
-fn leave(fd: c_int) {
-    let Some(held) = table::clear(fd) else { return };
+fn leave(fd: c_int) -> bool {
+    let Some(held) = table::clear(fd) else { return false };
     let _ = held.shared().cancel_registration();
     if Arc::strong_count(held.shared()) == 1 && Shared::is_unlinked(fd) {
         keep_for_others(fd, &held);
     }
+    true
 }
 
 /// The last descriptor that is known of a queue without a name goes. Others may be there that were never used; by them the queue
@@ -118,7 +141,7 @@ fn keep_for_others(closing: c_int, held: &Held) {
         if let (true, Ok(flags)) = (same, sys::flags(fd))
             && flags & INTERNAL == 0
         {
-            table::put(fd, held.shared().clone(), access(flags));
+            table::put_found(fd, held.shared().clone(), access(flags));
         }
     }
 }

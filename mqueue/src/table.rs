@@ -23,7 +23,7 @@ const CHUNK: usize = 1024;
 /// Descriptors below this are kept; it is what the kernel allows a process unless it was told otherwise.
 pub const DESCRIPTORS_MAX: usize = CHUNK * 1024;
 
-/// A word is null (nothing is known), odd (not ours, see [`not_ours`]), or the address of an entry.
+/// A word is null (nothing is known), odd (not ours, see [`not_ours`], or [`CLOSING`]), or the address of an entry.
 type Chunk = [AtomicPtr<Entry>; CHUNK];
 
 static CHUNKS: [AtomicPtr<Chunk>; DESCRIPTORS_MAX / CHUNK] = [const { AtomicPtr::new(null_mut()) }; _];
@@ -150,6 +150,8 @@ pub enum Found {
     NotOurs,
     /// Nothing.
     Unknown,
+    /// Another thread closes it, or puts something else in its place, at this moment.
+    Closing,
 }
 
 /// Whether there is a queue open in this process.
@@ -170,7 +172,11 @@ pub fn look(fd: c_int) -> Found {
             return Found::Unknown;
         }
         if found.addr() & 1 == 1 {
-            return if found.addr() == not_ours().addr() { Found::NotOurs } else { Found::Unknown };
+            return match found.addr() {
+                CLOSING => Found::Closing,
+                word if word == not_ours().addr() => Found::NotOurs,
+                _ => Found::Unknown,
+            };
         }
         // SAFETY: what is neither null nor odd is the address of an entry, and entries are never freed.
         let entry = unsafe { &*found };
@@ -189,7 +195,12 @@ pub fn look(fd: c_int) -> Found {
     }
 }
 
-/// From now on the number is this queue, whatever it was before. False if the table ends below it.
+/// Whether the number is this entry's still. What was asked of the kernel by the number before this was asked of this queue then.
+pub fn has(fd: c_int, held: &Held) -> bool {
+    existing(fd).is_some_and(|word| std::ptr::eq(word.load(Ordering::Acquire), held.entry))
+}
+
+/// A descriptor was opened just now and is this queue, whatever its number was before. False if the table ends below it.
 pub fn put(fd: c_int, shared: Arc<Shared>, access: u8) -> bool {
     let Some(word) = made(fd) else { return false };
     let entry = fresh(shared, access);
@@ -197,23 +208,50 @@ pub fn put(fd: c_int, shared: Arc<Shared>, access: u8) -> bool {
     true
 }
 
+/// A descriptor of which nothing was known was found to be this queue. False if something is known now, or it is closed.
+pub fn put_found(fd: c_int, shared: Arc<Shared>, access: u8) -> bool {
+    let Some(word) = made(fd) else { return false };
+    let before = word.load(Ordering::Relaxed);
+    if !before.is_null() && (before.addr() & 1 == 0 || before.addr() == CLOSING) {
+        return false;
+    }
+    let entry = fresh(shared, access);
+    let put = word.compare_exchange(before, entry, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+    if !put {
+        drop(owned(entry));
+    }
+    put
+}
+
 /// Writes down that the number is none of ours, unless something else became known meanwhile.
 pub fn put_not_ours(fd: c_int) {
     if let Some(word) = made(fd) {
         let before = word.load(Ordering::Relaxed);
-        if before.is_null() || before.addr() & 1 == 1 {
+        if before.is_null() || before.addr() & 1 == 1 && before.addr() != CLOSING {
             let _ = word.compare_exchange(before, not_ours(), Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 }
 
-/// Forgets the number. What it was, if it was ours.
+/// Forgets the number, which is about to be closed or replaced. What it was, if it was ours: then nobody finds it any more, by the
+/// descriptor that is still there, before [`closed`].
 pub fn clear(fd: c_int) -> Option<Held> {
     let word = existing(fd)?;
-    if word.load(Ordering::Relaxed).is_null() {
+    let before = word.load(Ordering::Relaxed);
+    if before.is_null() || before.addr() == CLOSING {
         return None;
     }
-    owned(word.swap(null_mut(), Ordering::AcqRel))
+    let after = if before.addr() & 1 == 1 { null_mut() } else { without_provenance_mut(CLOSING) };
+    let before = word.compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed);
+    owned(before.unwrap_or(null_mut()))
+}
+
+/// The number has been closed or replaced. (It may be a queue again already.)
+pub fn closed(fd: c_int) {
+    if let Some(word) = existing(fd) {
+        let closing = without_provenance_mut(CLOSING);
+        let _ = word.compare_exchange(closing, null_mut(), Ordering::AcqRel, Ordering::Relaxed);
+    }
 }
 
 /// The numbers from `first` to `last` of which something is known.
@@ -224,6 +262,9 @@ pub fn known(first: usize, last: usize) -> impl Iterator<Item = c_int> {
     let numbers = there.flat_map(|chunk| chunk * CHUNK..(chunk + 1) * CHUNK);
     numbers.filter(move |number| (first..=last).contains(number)).map(|number| number as c_int)
 }
+
+/// The word that says "being closed": no [`not_ours`] ever grows to it.
+const CLOSING: usize = usize::MAX;
 
 /// The word that says "not ours" now.
 #[inline(always)]

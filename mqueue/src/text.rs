@@ -1,6 +1,6 @@
 //! What `read` on a descriptor gives: the line of text of Linux's message queue file system.
 
-use crate::errno::Errno;
+use crate::errno::{self, Errno};
 use crate::shared::Shared;
 
 /// What `fstat` gives as the size, whatever the line's length.
@@ -9,9 +9,8 @@ pub const FILE_SIZE: i64 = 80;
 /// QSIZE is the bytes in the queue. NOTIFY and SIGNO are 0 for a registration of another process, which does not tell them.
 pub fn line(shared: &Shared) -> Result<String, Errno> {
     let queue = &shared.queue;
-    let bytes: usize =
-        queue.peek(usize::MAX).map_err(crate::errno::of_access)?.iter().map(|message| message.data.len()).sum();
-    let owner = queue.registered().map_err(crate::errno::of_access)?;
+    let bytes = queue.bytes().map_err(errno::of_access)?;
+    let owner = queue.registered().map_err(errno::of_access)?;
     let made = shared.registration().filter(|_| owner == Some(std::process::id()));
     let (kind, signal) = made.map_or((0, 0), |made| (made.kind, made.signal));
     let pid = owner.unwrap_or(0);

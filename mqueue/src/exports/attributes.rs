@@ -50,9 +50,8 @@ fn exchange(mqd: c_int, new: Option<c_long>) -> Result<Attributes, Errno> {
     if new.is_some_and(|flags| flags & !nonblock != 0) {
         return Err(libc::EINVAL);
     }
-    let held = find::queue(mqd)?;
+    let (held, flags) = find::queue_and_flags(mqd)?;
     let queue = &held.shared().queue;
-    let flags = sys::flags(mqd)?;
     let attributes = Attributes {
         flags: c_long::from(flags) & nonblock,
         messages_max: queue.capacity() as c_long,

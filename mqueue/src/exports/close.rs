@@ -4,21 +4,18 @@
 use crate::{find, next, sys, table};
 use std::ffi::{c_int, c_uint};
 
-/// Once a descriptor of a queue goes, the table forgets it.
-#[inline(always)]
-pub fn about_to_close(fd: c_int) {
-    if table::active() {
-        find::forget(fd);
-    }
-}
-
 /// `int close(int)`.
 ///
 /// # Safety
 /// As close(2): nobody uses the descriptor afterwards.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
-    about_to_close(fd);
+    if table::active() && find::forget(fd) {
+        // SAFETY: the caller's promise. Here it is no cancellation point: the table waits for it.
+        let result = sys::shielded(|| Ok(unsafe { next::close(fd) }));
+        table::closed(fd);
+        return sys::returned(result);
+    }
     // SAFETY: the caller's promise.
     unsafe { next::close(fd) }
 }
@@ -31,11 +28,17 @@ pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
 pub unsafe extern "C-unwind" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
     // Only marking them for exec closes nothing; with flags that are unknown the call fails.
     let closes = flags == 0 || flags == libc::CLOSE_RANGE_UNSHARE as c_int;
-    if table::active() && closes {
-        table::known(first as usize, last as usize).for_each(find::forget);
+    let ours = || table::known(first as usize, last as usize);
+    let active = table::active() && closes;
+    if active {
+        ours().for_each(|fd| _ = find::forget(fd));
     }
     // SAFETY: the caller's promise.
-    unsafe { next::close_range(first, last, flags) }
+    let result = unsafe { next::close_range(first, last, flags) };
+    if active {
+        ours().for_each(table::closed);
+    }
+    result
 }
 
 /// `void closefrom(int)`.
@@ -44,11 +47,16 @@ pub unsafe extern "C-unwind" fn close_range(first: c_uint, last: c_uint, flags: 
 /// As [`close`], for all of them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn closefrom(low: c_int) {
-    if table::active() {
-        table::known(low.max(0) as usize, usize::MAX).for_each(find::forget);
+    let ours = || table::known(low.max(0) as usize, usize::MAX);
+    let active = table::active();
+    if active {
+        ours().for_each(|fd| _ = find::forget(fd));
     }
     // SAFETY: the caller's promise.
-    unsafe { next::closefrom(low) }
+    unsafe { next::closefrom(low) };
+    if active {
+        ours().for_each(table::closed);
+    }
 }
 
 /// `int dup2(int, int)`.
@@ -57,9 +65,13 @@ pub unsafe extern "C-unwind" fn closefrom(low: c_int) {
 /// As [`close`], for `to`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn dup2(from: c_int, to: c_int) -> c_int {
-    about_to_replace(from, to);
+    let ours = about_to_replace(from, to);
     // SAFETY: the caller's promise.
-    unsafe { next::dup2(from, to) }
+    let result = unsafe { next::dup2(from, to) };
+    if ours {
+        table::closed(to);
+    }
+    result
 }
 
 /// `int dup3(int, int, int)`.
@@ -68,16 +80,16 @@ pub unsafe extern "C-unwind" fn dup2(from: c_int, to: c_int) -> c_int {
 /// As [`close`], for `to`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int {
-    if flags & !libc::O_CLOEXEC == 0 {
-        about_to_replace(from, to);
-    }
+    let ours = flags & !libc::O_CLOEXEC == 0 && about_to_replace(from, to);
     // SAFETY: the caller's promise.
-    unsafe { next::dup3(from, to, flags) }
+    let result = unsafe { next::dup3(from, to, flags) };
+    if ours {
+        table::closed(to);
+    }
+    result
 }
 
-/// If the call is going to fail, nothing is replaced.
-fn about_to_replace(from: c_int, to: c_int) {
-    if table::active() && from != to && sys::is_open(from) {
-        find::forget(to);
-    }
+/// If the call is going to fail, nothing is replaced. True if [`table::closed`] is to be called afterwards.
+fn about_to_replace(from: c_int, to: c_int) -> bool {
+    table::active() && from != to && sys::is_open(from) && find::forget(to)
 }

@@ -1,10 +1,11 @@
 //! Wrappers of what treats a descriptor as a file: `read`, `pread`, `write`, `lseek`, `fstat`. A queue is a small text file that can be read,
 //! as in Linux's message queue file system.
 
-use crate::errno::Errno;
+use crate::errno::{self, Errno};
 use crate::table::{Held, READ, WRITE};
 use crate::text::{self, FILE_SIZE};
 use crate::{find, next, sys, table};
+use chappe::QueueStat;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::Ordering;
 
@@ -199,7 +200,12 @@ fn seek(held: &Held, offset: i64, whence: c_int) -> Result<i64, Errno> {
     Ok(to)
 }
 
-/// `int fstat(int, struct stat *)`.
+/// Of the queue, which need not be those of its doorbell.
+fn facts(held: &Held) -> Result<QueueStat, Errno> {
+    held.shared().queue.stat().map_err(errno::of_access)
+}
+
+/// `int fstat(int, struct stat *)`. Of a queue: a regular file, and the queue's mode and owner.
 ///
 /// # Safety
 /// `stat` is valid.
@@ -207,10 +213,14 @@ fn seek(held: &Held, offset: i64, whence: c_int) -> Result<i64, Errno> {
 pub unsafe extern "C-unwind" fn fstat(fd: c_int, stat: *mut libc::stat) -> c_int {
     // SAFETY: the caller's promise.
     let result = unsafe { next::fstat(fd, stat) };
-    if result == 0 && table::active() && matches!(sys::shielded(|| Ok(queue(fd).is_some())), Ok(true)) {
+    if result == 0
+        && table::active()
+        && let Ok(Some(queue)) = sys::shielded(|| queue(fd).map(|held| facts(&held)).transpose())
+    {
         // SAFETY: the caller's promise, and the C library's function has written it.
         let stat = unsafe { &mut *stat };
-        stat.st_mode = stat.st_mode & !libc::S_IFMT | libc::S_IFREG;
+        stat.st_mode = libc::S_IFREG | queue.mode;
+        (stat.st_uid, stat.st_gid) = (queue.uid, queue.gid);
         stat.st_size = FILE_SIZE;
     }
     result

@@ -2,7 +2,7 @@
 
 use super::attributes::Attributes;
 use crate::setup::{self, Asked};
-use crate::{name, next, sys};
+use crate::{name, sys};
 use std::ffi::{CStr, c_char, c_int};
 
 /// `mqd_t mq_open(const char *name, int oflag, ...)`. The third and fourth argument are there only with O_CREAT.
@@ -43,9 +43,8 @@ pub unsafe extern "C-unwind" fn __mq_open_2(name: *const c_char, flags: c_int) -
 /// `int mq_close(mqd_t)`: as Linux has it, this is `close`.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn mq_close(mqd: c_int) -> c_int {
-    super::close::about_to_close(mqd);
-    // SAFETY: closing is what the caller asks for; an entry of the table has been taken out before.
-    unsafe { next::close(mqd) }
+    // SAFETY: closing is what the caller asks for.
+    unsafe { super::close::close(mqd) }
 }
 
 /// `int mq_unlink(const char *name)`.

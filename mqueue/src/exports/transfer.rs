@@ -1,22 +1,22 @@
 //! `mq_send` and `mq_receive`, plain and timed. They try at once; only a call that would have to wait asks whether it may.
 //!
-//! All four are cancellation points. An attempt ends with an answer, or with [`CANCELLED`]: then everything is given back, the
+//! All four are cancellation points. An attempt ends with an answer, or with [`AGAIN`]: then everything is given back, the
 //! outermost frame looks whether the thread ends here, and if it does not (cancellation is disabled) tries again.
 
 use crate::deadline::Deadline;
 use crate::errno::{self, Errno};
-use crate::table::{Held, READ, WRITE};
+use crate::table::{self, Held, READ, WRITE};
 use crate::{cancel, find, sys};
 use chappe::{PRIORITY_MAX, RecvError, SendError};
 use std::ffi::{c_char, c_int, c_uint};
 use std::time::Duration;
 
 /// How an attempt ended, in one register: enums that are written in parts and read as a whole cost as much as the atomics do. What was
-/// done (0 or more), or an error, negated, or [`CANCELLED`].
+/// done (0 or more), or an error, negated, or [`AGAIN`].
 type Step = isize;
 
-/// The thread may have been cancelled.
-const CANCELLED: Step = isize::MIN;
+/// The thread may have been cancelled, or the descriptor been replaced by another thread.
+const AGAIN: Step = isize::MIN;
 
 fn failed(errno: Errno) -> Step {
     -(errno as isize)
@@ -99,7 +99,7 @@ unsafe fn deadline(time: *const libc::timespec) -> Result<Option<Deadline>, Errn
 #[inline(always)]
 fn answer(step: Step) -> Option<isize> {
     match step {
-        CANCELLED => None,
+        AGAIN => None,
         done @ 0.. => Some(done),
         errno => Some(sys::fail(-errno as Errno)),
     }
@@ -154,11 +154,11 @@ fn send_on(
     error: SendError,
 ) -> Step {
     let waited = sys::shielded(|| {
-        if !may_wait(mqd, matches!(error, SendError::Full | SendError::Busy))? {
+        if !matches!(error, SendError::Full | SendError::Busy) || never_waits(mqd)? {
             return Err(errno::of_send(error));
         }
-        if cancel::take_seat() {
-            return Ok(CANCELLED);
+        if !table::has(mqd, held) || cancel::take_seat() {
+            return Ok(AGAIN);
         }
         held.count();
         let queue = &held.shared().queue;
@@ -170,7 +170,7 @@ fn send_on(
             match sent {
                 Ok(()) => return Ok(0),
                 Err(SendError::TimedOut | SendError::Busy) => {}
-                Err(SendError::Interrupted) if cancel::was_cancelled() => return Ok(CANCELLED),
+                Err(SendError::Interrupted) if cancel::was_cancelled() => return Ok(AGAIN),
                 Err(error) => return Err(errno::of_send(error)),
             }
         }
@@ -233,11 +233,11 @@ fn receive_on(
     priority: &mut u16,
 ) -> Step {
     let waited = sys::shielded(|| {
-        if !may_wait(mqd, matches!(error, RecvError::Empty | RecvError::Busy))? {
+        if !matches!(error, RecvError::Empty | RecvError::Busy) || never_waits(mqd)? {
             return Err(errno::of_recv(error));
         }
-        if cancel::take_seat() {
-            return Ok(CANCELLED);
+        if !table::has(mqd, held) || cancel::take_seat() {
+            return Ok(AGAIN);
         }
         held.count();
         let queue = &held.shared().queue;
@@ -252,7 +252,7 @@ fn receive_on(
                     return Ok(received.len as isize);
                 }
                 Err(RecvError::TimedOut | RecvError::Busy) => {}
-                Err(RecvError::Interrupted) if cancel::was_cancelled() => return Ok(CANCELLED),
+                Err(RecvError::Interrupted) if cancel::was_cancelled() => return Ok(AGAIN),
                 Err(error) => return Err(errno::of_recv(error)),
             }
         }
@@ -260,9 +260,9 @@ fn receive_on(
     waited.unwrap_or_else(failed)
 }
 
-/// Whether a call waits that found the queue in a state that can change.
-fn may_wait(mqd: c_int, can_change: bool) -> Result<bool, Errno> {
-    Ok(can_change && sys::flags(mqd)? & libc::O_NONBLOCK == 0)
+/// Whether the description says so that the number has now, which may be another one than the queue's: see [`table::has`].
+fn never_waits(mqd: c_int) -> Result<bool, Errno> {
+    Ok(sys::flags(mqd)? & libc::O_NONBLOCK != 0)
 }
 
 /// How long to wait at once; `None` for ever.
