@@ -7,8 +7,9 @@ use crate::table::{self, Found, Held, READ, WRITE};
 use crate::{process, sys};
 use chappe::QueueOptions;
 use std::ffi::c_int;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The library's own descriptors of doorbells are in packet mode, which those that are given out never are.
 const INTERNAL: c_int = libc::O_DIRECT;
@@ -22,6 +23,26 @@ pub fn queue(fd: c_int) -> Result<Held, Errno> {
         // What is written down may be out of date, and who sends to it thinks that it is a queue.
         Found::NotOurs | Found::Unknown => resolve(fd),
     }
+}
+
+/// The device of pipes without a name, which are no doorbells; 0 before it is known.
+static PIPES: AtomicU64 = AtomicU64::new(0);
+
+/// To be called before the first queue is open. From then on what programs write to in signal handlers, pipes mostly, is seen to be no
+/// queue without a lock and without allocating.
+pub fn learn_pipes() {
+    if PIPES.load(Ordering::Relaxed) == 0
+        && let Ok((end, _)) = std::io::pipe()
+        && let Ok(stat) = sys::stat(end.as_raw_fd())
+    {
+        PIPES.store(stat.st_dev, Ordering::Relaxed);
+    }
+}
+
+/// Whether there is nothing to be done for this descriptor, as far as a look tells.
+#[inline(always)]
+pub fn is_other(fd: c_int) -> bool {
+    !table::active() || matches!(table::look(fd), Found::NotOurs)
 }
 
 /// The queue of a descriptor that somebody polls or reads, if it is one.
@@ -60,7 +81,8 @@ fn resolve(fd: c_int) -> Result<Held, Errno> {
     sys::shielded(|| {
         let stat = sys::stat(fd).map_err(|_| libc::EBADF)?;
         let flags = sys::flags(fd)?;
-        let doorbell = stat.st_mode & libc::S_IFMT == libc::S_IFIFO && flags & INTERNAL == 0;
+        let fifo = stat.st_mode & libc::S_IFMT == libc::S_IFIFO && stat.st_dev != PIPES.load(Ordering::Relaxed);
+        let doorbell = fifo && flags & INTERNAL == 0;
         let shared = doorbell.then(|| by_file(fd, &stat)).flatten();
         let Some(shared) = shared else {
             table::put_not_ours(fd);

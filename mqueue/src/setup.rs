@@ -2,7 +2,7 @@
 
 use crate::errno::{self, Errno};
 use crate::table::{self, READ, WRITE};
-use crate::{shared, sys};
+use crate::{find, shared, sys};
 use chappe::{Access, CAPACITY_MAX, MESSAGE_SIZE_MAX, OpenError, Queue, QueueOptions};
 use std::ffi::{c_int, c_long};
 use std::os::fd::{AsRawFd, IntoRawFd};
@@ -32,6 +32,7 @@ pub fn open(name: &[u8], flags: c_int, mode: u32, asked: Option<Asked>) -> Resul
     if flags & libc::O_NONBLOCK != 0 {
         sys::set_flags(doorbell.as_raw_fd(), sys::flags(doorbell.as_raw_fd())? | libc::O_NONBLOCK)?;
     }
+    find::learn_pipes();
     let key = shared::Key::of(&sys::stat(doorbell.as_raw_fd())?);
     let shared = shared::adopt(queue, key);
     if !table::put(doorbell.as_raw_fd(), shared, permits) {

@@ -45,13 +45,17 @@ pub struct Registration {
 }
 
 impl Shared {
-    /// Arms the doorbell, if this process has not: a fork child is a participant of its own.
+    /// Whether this process has armed the doorbell: a fork child is a participant of its own.
     #[inline]
+    pub fn is_armed(&self) -> bool {
+        self.armed.load(Ordering::Relaxed) == process::generation()
+    }
+
+    /// Arms the doorbell.
     pub fn arm(&self) -> Result<(), Errno> {
-        let generation = process::generation();
-        if self.armed.load(Ordering::Relaxed) != generation {
+        if !self.is_armed() {
             self.queue.arm_doorbell().map_err(errno::of_access)?;
-            self.armed.store(generation, Ordering::Relaxed);
+            self.armed.store(process::generation(), Ordering::Relaxed);
         }
         Ok(())
     }

@@ -223,9 +223,10 @@ pub fn put_found(fd: c_int, shared: Arc<Shared>, access: u8) -> bool {
     put
 }
 
-/// Writes down that the number is none of ours, unless something else became known meanwhile.
+/// Writes down that the number is none of ours, unless something else became known meanwhile. (Not where there is no room for it yet:
+/// this may be a signal handler, which must not allocate.)
 pub fn put_not_ours(fd: c_int) {
-    if let Some(word) = made(fd) {
+    if let Some(word) = existing(fd) {
         let before = word.load(Ordering::Relaxed);
         if before.is_null() || before.addr() & 1 == 1 && before.addr() != CLOSING {
             let _ = word.compare_exchange(before, not_ours(), Ordering::Relaxed, Ordering::Relaxed);

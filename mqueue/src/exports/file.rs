@@ -4,16 +4,10 @@
 use crate::errno::{self, Errno};
 use crate::table::{Held, READ, WRITE};
 use crate::text::{self, FILE_SIZE};
-use crate::{find, next, sys, table};
+use crate::{find, next, sys};
 use chappe::QueueStat;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::Ordering;
-
-/// The queue of a descriptor, if it is one.
-#[inline(always)]
-fn queue(fd: c_int) -> Option<Held> {
-    if table::active() { find::certain(fd) } else { None }
-}
 
 /// `ssize_t read(int, void *, size_t)`.
 ///
@@ -112,10 +106,10 @@ pub unsafe extern "C-unwind" fn __pread64_chk(
 /// `buffer` has room for `count` bytes.
 #[inline]
 unsafe fn read_text(fd: c_int, buffer: *mut c_void, count: usize, offset: Option<i64>) -> Option<Result<isize, Errno>> {
-    if !table::active() {
+    if find::is_other(fd) {
         return None;
     }
-    let part = sys::shielded(|| Ok(queue(fd).map(|held| part(&held, count, offset))));
+    let part = sys::shielded(|| Ok(find::certain(fd).map(|held| part(&held, count, offset))));
     let part = match part {
         Ok(part) => part?,
         Err(errno) => return Some(Err(errno)),
@@ -148,7 +142,7 @@ fn part(held: &Held, count: usize, offset: Option<i64>) -> Result<Vec<u8>, Errno
 /// `buffer` has `count` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize {
-    if table::active()
+    if !find::is_other(fd)
         && let Some(refusal) = refuse_write(fd)
     {
         return sys::fail(refusal);
@@ -160,17 +154,14 @@ pub unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, count: u
 /// What is wrong with it, if it is ours.
 fn refuse_write(fd: c_int) -> Option<Errno> {
     let refusal = |held: Held| if held.permits(WRITE) { libc::EINVAL } else { libc::EBADF };
-    sys::shielded(|| Ok(queue(fd).map(refusal))).unwrap_or(None)
+    sys::shielded(|| Ok(find::certain(fd).map(refusal))).unwrap_or(None)
 }
 
 /// `off_t lseek(int, off_t, int)`.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn lseek(fd: c_int, offset: i64, whence: c_int) -> i64 {
-    let sought = if table::active() {
-        sys::shielded(|| Ok(queue(fd).map(|held| seek(&held, offset, whence))))
-    } else {
-        Ok(None)
-    };
+    let seek = || Ok(find::certain(fd).map(|held| seek(&held, offset, whence)));
+    let sought = if find::is_other(fd) { Ok(None) } else { sys::shielded(seek) };
     match sought {
         Ok(Some(result)) => sys::returned(result),
         // SAFETY: the call touches no memory.
@@ -214,8 +205,8 @@ pub unsafe extern "C-unwind" fn fstat(fd: c_int, stat: *mut libc::stat) -> c_int
     // SAFETY: the caller's promise.
     let result = unsafe { next::fstat(fd, stat) };
     if result == 0
-        && table::active()
-        && let Ok(Some(queue)) = sys::shielded(|| queue(fd).map(|held| facts(&held)).transpose())
+        && !find::is_other(fd)
+        && let Ok(Some(queue)) = sys::shielded(|| find::certain(fd).map(|held| facts(&held)).transpose())
     {
         // SAFETY: the caller's promise, and the C library's function has written it.
         let stat = unsafe { &mut *stat };

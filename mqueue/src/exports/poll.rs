@@ -1,13 +1,25 @@
 //! Wrappers of what waits for readiness: `poll`, `ppoll`, `select`, `pselect`, `epoll_ctl`. They see to it that the doorbells of the
 //! queues among the descriptors ring, and leave everything else to the C library.
 
-use crate::table::DESCRIPTORS_MAX;
+use crate::table::{DESCRIPTORS_MAX, Found};
 use crate::{find, next, sys, table};
 use std::ffi::{c_int, c_ulong};
 
 /// If this is a queue, its doorbell rings from now on. What cannot be done here shows in what the C library's function reports.
 #[inline]
 fn arm(fd: c_int) {
+    let done = match table::look(fd) {
+        Found::NotOurs | Found::Closing => true,
+        Found::Ours(held) => held.shared().is_armed(),
+        Found::Unknown => false,
+    };
+    if !done {
+        look_and_arm(fd);
+    }
+}
+
+#[cold]
+fn look_and_arm(fd: c_int) {
     let before = sys::errno();
     let _ = sys::shielded(|| find::any(fd).map_or(Ok(()), |held| held.shared().arm()));
     sys::set_errno(before);
