@@ -17,7 +17,7 @@ static const char *reason(int error)
     case EINVAL: return "EINVAL: more than msg_max messages, or more than msgsize_max bytes a message";
     case EMFILE: return "EMFILE: all queues of this user together would take more bytes than ulimit -q";
     case ENOSPC: return "ENOSPC: there are queues_max queues";
-    default: return "another error";
+    default: perror("mq_open"); exit(EXIT_FAILURE);
     }
 }
 
@@ -28,7 +28,7 @@ int main(int argc, char **argv)
     mqd_t queue = mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, &attributes);
     if (queue == (mqd_t)-1) {
         printf("%ld messages of %ld bytes: %s\n", attributes.mq_maxmsg, attributes.mq_msgsize, reason(errno));
-        return EXIT_FAILURE;
+        return EXIT_SUCCESS;
     }
     printf("%ld messages of %ld bytes: created\n", attributes.mq_maxmsg, attributes.mq_msgsize);
     if (mq_close(queue) == -1 || mq_unlink(name) == -1) {
