@@ -7,7 +7,7 @@
 //!   - `kernel`: the kernel's message queues
 //!   - `both`: run twice, on the kernel's queues and with the drop-in preloaded; both have to print this
 //!   - `limits`: the kernel's limits as they are on a machine where nobody changed them, for a user without privileges
-//!   - `root`: root, in an IPC namespace of its own; the prompt is `# `
+//!   - `root`: root, in an IPC namespace of its own, and without the capability to ignore limits; the prompt is `# `
 //! - `c FILE`, `rust FILE`: lines of a file below `examples`, verbatim and one after the other. A line with nothing but dots in a
 //!   comment stands for lines left out.
 //!
@@ -20,7 +20,7 @@ use page::stage::{self, Queues, Stage, Who};
 use page::{Block, Step};
 
 /// The words that a `console` block may have.
-const WORDS: [&str; 4] = ["kernel", "both", "limits", "root"];
+const WORDS: [&str; 4] = ["kernel", "both", "limits", "root"]; // all of them need the kernel's queues
 
 #[test]
 fn every_block_is_of_a_kind_that_is_tested() {
@@ -100,7 +100,7 @@ fn performances(block: &Block) -> Vec<(Queues, Who)> {
 
 /// Why a block is not run here.
 fn missing(block: &Block, queues: Queues, who: Who, no_kernel: &Option<String>) -> Option<String> {
-    if queues == Queues::Kernel && (block.says("kernel") || block.says("both")) && no_kernel.is_some() {
+    if queues == Queues::Kernel && !block.words.is_empty() && no_kernel.is_some() {
         return no_kernel.clone();
     }
     let limits = block.says("limits").then(stage::other_limits).flatten();

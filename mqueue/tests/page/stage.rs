@@ -34,7 +34,7 @@ pub enum Queues {
 pub enum Who {
     /// A user whom the limits bind, also if the test is run by one whom they do not.
     Ordinary,
-    /// root of an IPC namespace of its own, where changed limits change nobody else's.
+    /// root of an IPC namespace of its own, where changed limits change nobody else's, and bind it, too.
     Root,
 }
 
@@ -209,19 +209,20 @@ impl Drop for Stage {
     }
 }
 
-/// What a command begins with to be run by this one, or why it cannot be.
+/// What a command begins with to be run by this one, or why it cannot be. Both are without CAP_SYS_RESOURCE, if it can be taken
+/// from them, so that they see the limits.
 pub fn entrance(who: Who) -> Result<Vec<&'static str>, String> {
-    const RAISE: &str = "echo 11 > /proc/sys/fs/mqueue/msg_max";
-    let ways: [&[&str]; 2] = match who {
-        Who::Root => [&["unshare", "--ipc"], &["unshare", "--user", "--map-root-user", "--ipc"]],
-        Who::Ordinary => [&["setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource"], &["env"]],
+    const BOUND: &[&str] = &["setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource"];
+    let (check, ways) = match who {
+        Who::Ordinary => ("true", [vec![BOUND], vec![&["env"]]]),
+        Who::Root => (
+            "echo 11 > /proc/sys/fs/mqueue/msg_max",
+            [vec![&["unshare", "--ipc"], BOUND], vec![&["unshare", "--user", "--map-root-user", "--ipc"], BOUND]],
+        ),
     };
-    let check = match who {
-        Who::Root => RAISE,
-        Who::Ordinary => "true",
-    };
-    let way = ways.into_iter().find(|way| works(Command::new(way[0]).args(&way[1..]).args(["sh", "-c", check])));
-    way.map(<[&str]>::to_vec).ok_or_else(|| "no IPC namespace with limits of its own can be made here".to_owned())
+    let mut ways = ways.iter().map(|way| way.concat());
+    let way = ways.find(|way| works(Command::new(way[0]).args(&way[1..]).args(["sh", "-c", check])));
+    way.ok_or_else(|| "no IPC namespace with limits of its own can be made here".to_owned())
 }
 
 /// Why the kernel's limits do not show here as they are on a machine that nobody changed, for a user without privileges.
