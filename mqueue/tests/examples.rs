@@ -50,8 +50,12 @@ fn the_programs_print_the_same_on_the_kernels_queues_and_on_ours() {
 fn run(group: &[PathBuf], shown: &HashMap<String, String>) {
     let Some(stage) = Stage::new() else { return };
     for queues in [Queues::Kernel, Queues::DropIn] {
-        if let (Queues::Kernel, Some(reason)) = (queues, stage::no_kernel_queues()) {
-            println!("skipped: {} on the kernel's queues: {reason}", called(&group[0]));
+        let missing = match queues {
+            Queues::Kernel => stage::no_kernel_queues(),
+            Queues::DropIn => stage::no_drop_in(),
+        };
+        if let Some(reason) = missing {
+            println!("skipped: {} with {queues:?}: {reason}", called(&group[0]));
             continue;
         }
         for source in group {

@@ -4,8 +4,9 @@
 //! - `console`: commands, each after the prompt `$ `, and exactly what they print on both outputs. The commands of a block share a
 //!   shell. They begin in a copy of `examples/c`, the same one for the whole page, so that what one block builds the next can
 //!   run. A command that fails is followed by `echo $?`. More words say what it needs and how it is run:
-//!   - `kernel`: the kernel's message queues
+//!   - `drop-in`: the library, which the commands preload or link
 //!   - `both`: run twice, on the kernel's queues and with the drop-in preloaded; both have to print this
+//!   - `kernel`: the kernel's message queues
 //!   - `limits`: the kernel's limits as they are on a machine where nobody changed them, for a user without privileges
 //!   - `root`: root, in an IPC namespace of its own, and without the capability to ignore limits; the prompt is `# `
 //! - `c FILE`, `rust FILE`: lines of a file below `examples`, verbatim and one after the other. A line with nothing but dots in a
@@ -20,7 +21,7 @@ use page::stage::{self, Queues, Stage, Who};
 use page::{Block, Step};
 
 /// The words that a `console` block may have.
-const WORDS: [&str; 4] = ["kernel", "both", "limits", "root"]; // all of them need the kernel's queues
+const WORDS: [&str; 5] = ["drop-in", "both", "kernel", "limits", "root"];
 
 #[test]
 fn every_block_is_of_a_kind_that_is_tested() {
@@ -39,6 +40,28 @@ fn every_block_is_of_a_kind_that_is_tested() {
     }
     let kinds = ["console", "c", "rust"].map(|kind| blocks.iter().filter(|block| block.language == kind).count());
     assert!(kinds.iter().all(|&number| number >= 5), "{kinds:?}: the guide has become short");
+}
+
+/// Those to a heading of the page, and those to a file of the repository.
+#[test]
+fn every_link_leads_somewhere() {
+    let page = std::fs::read_to_string(page::root().join("docs/guide.md")).unwrap();
+    let anchor = |heading: &str| {
+        let kept = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+        kept.chars().filter(|&letter| letter.is_alphanumeric() || "-_".contains(letter)).collect::<String>()
+    };
+    let headings: Vec<String> = page.lines().filter(|line| line.starts_with('#')).map(anchor).collect();
+    let links: Vec<&str> = page.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    assert!(links.len() > 20, "{links:?}");
+    for link in links {
+        match link.split_once('#') {
+            Some(("", heading)) => assert!(headings.iter().any(|here| here == heading), "no heading {link}"),
+            _ => {
+                let file = link.split('#').next().unwrap();
+                assert!(page::root().join("docs").join(file).exists(), "no file {link}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -100,11 +123,13 @@ fn performances(block: &Block) -> Vec<(Queues, Who)> {
 
 /// Why a block is not run here.
 fn missing(block: &Block, queues: Queues, who: Who, no_kernel: &Option<String>) -> Option<String> {
-    if queues == Queues::Kernel && !block.words.is_empty() && no_kernel.is_some() {
+    let drop_in = queues == Queues::DropIn || block.says("drop-in");
+    if !drop_in && !block.words.is_empty() && no_kernel.is_some() {
         return no_kernel.clone();
     }
+    let no_library = if drop_in { stage::no_drop_in() } else { None };
     let limits = block.says("limits").then(stage::other_limits).flatten();
-    limits.or_else(|| stage::entrance(who).err())
+    no_library.or(limits).or_else(|| stage::entrance(who).err())
 }
 
 /// Runs the commands of a block and says, for each that did otherwise than the guide says, what it did.

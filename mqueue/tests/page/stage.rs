@@ -247,6 +247,11 @@ pub fn other_limits() -> Option<String> {
     (bytes != "819200").then(|| format!("the limit on the bytes of all queues is {bytes} here, not 819200"))
 }
 
+/// Why the drop-in cannot be used here.
+pub fn no_drop_in() -> Option<String> {
+    cfg!(target_env = "musl").then(|| "for this C library there is no shared library to preload".to_owned())
+}
+
 /// Why the kernel's queues cannot be used here.
 pub fn no_kernel_queues() -> Option<String> {
     let name = std::ffi::CString::new(format!("/chappe-test-{}-{:?}", std::process::id(), std::thread::current().id()));
