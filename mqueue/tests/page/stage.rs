@@ -81,6 +81,14 @@ pub fn compiler() -> Option<String> {
     works(Command::new(&compiler).arg("--version")).then_some(compiler)
 }
 
+/// With the drop-in nobody may have a kernel queue, so that what comes out did not come out of one.
+fn closed(queues: Queues) -> &'static str {
+    match queues {
+        Queues::Kernel => "",
+        Queues::DropIn => "ulimit -q 0\n",
+    }
+}
+
 fn works(command: &mut Command) -> bool {
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
@@ -149,8 +157,8 @@ impl Stage {
 
     /// Runs a program that was built, with the drop-in or without, and gives what it printed.
     pub fn run(&self, program: &Path, queues: Queues) -> Played {
-        let mut command = Command::new("timeout");
-        command.args(["-k", "5", NET]).arg(program);
+        let mut command = Command::new("bash");
+        command.arg("-c").arg(format!("{}exec timeout -k 5 {NET} \"$0\"", closed(queues))).arg(program);
         self.dress(&mut command, queues);
         let output = command.output().expect("the program starts");
         Played { output: self.say(&output), status: output.status.code().unwrap_or(-1) }
@@ -158,7 +166,7 @@ impl Stage {
 
     /// Runs the commands one after the other in one shell.
     pub fn play(&self, commands: &[&str], who: Who, queues: Queues) -> Vec<Played> {
-        let mut script = self.prelude();
+        let mut script = self.prelude() + closed(queues);
         for command in commands {
             let command = command.replace(NAME, &self.name());
             script.push_str(&format!("{command}\n__status=$?; printf '{MARK}%d{MARK}' $__status; (exit $__status)\n"));
