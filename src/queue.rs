@@ -634,6 +634,11 @@ impl Queue {
         })
     }
 
+    /// Whether the queue's mode grants this process this access: what [`doorbell`](Queue::doorbell) asks.
+    pub fn grants(&self, access: Access) -> bool {
+        self.core.grants(access)
+    }
+
     /// From now on, and until this handle goes, everybody's sends and receives keep the doorbell right: each of them
     /// costs about as much as one on a kernel's queue then. Until somebody arms it, it costs nothing.
     ///

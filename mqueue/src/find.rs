@@ -5,7 +5,7 @@ use crate::errno::Errno;
 use crate::shared::{self, Key, Shared};
 use crate::table::{self, Found, Held, READ, WRITE};
 use crate::{process, sys};
-use chappe::QueueOptions;
+use chappe::{Access, QueueOptions};
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
@@ -88,7 +88,8 @@ fn resolve(fd: c_int) -> Result<Held, Errno> {
             table::put_not_ours(fd);
             return Err(libc::EBADF);
         };
-        table::put_found(fd, shared, access(flags));
+        let permits = access(flags) & authority(fd, &shared);
+        table::put_found(fd, shared, permits);
         match table::look(fd) {
             // Looked at again: it may have been closed, and the number used again, before it was written down.
             Found::Ours(held) if sys::stat(fd).is_ok_and(|stat| Key::of(&stat) == held.shared().key) => Ok(held),
@@ -108,6 +109,21 @@ fn by_file(fd: c_int, stat: &libc::stat) -> Option<Arc<Shared>> {
         let queue = QueueOptions::new().interruptible(true).open_by_doorbell(borrow(fd)?).ok()?;
         Some(shared::adopt(queue, key))
     })
+}
+
+/// What a descriptor that turned up may be used for: what one of the same open description may, or else what the queue's mode grants this
+/// process. The FIFO itself is open to everybody who may do either, since who receives rings, too.
+fn authority(fd: c_int, shared: &Arc<Shared>) -> u8 {
+    for other in table::known(0, usize::MAX).filter(|other| *other != fd) {
+        if let Found::Ours(held) = table::look(other)
+            && Arc::ptr_eq(held.shared(), shared)
+            && sys::is_duplicate(fd, other)
+        {
+            return u8::from(held.permits(READ)) * READ | u8::from(held.permits(WRITE)) * WRITE;
+        }
+    }
+    let grants = |access, bit| if shared.queue.grants(access) { bit } else { 0 };
+    grants(Access::Receive, READ) | grants(Access::Send, WRITE)
 }
 
 /// What an open description permits.

@@ -66,17 +66,21 @@ impl Core {
         (word & MODE_IS_SET != 0).then_some(word & 0o777)
     }
 
-    /// A descriptor of the doorbell.
-    pub(crate) fn doorbell(&self, access: Access) -> io::Result<OwnedFd> {
+    /// Whether this process may have a descriptor for this.
+    pub(crate) fn grants(&self, access: Access) -> bool {
         let facts = self.base.member.facts();
         let wanted = match access {
             Access::Receive => 4,
             Access::Send => 2,
             Access::Both => 6,
         };
-        let mode = self.posix_mode().unwrap_or(facts.mode);
+        process::may(wanted, self.posix_mode().unwrap_or(facts.mode), facts.uid, facts.gid)
+    }
+
+    /// A descriptor of the doorbell.
+    pub(crate) fn doorbell(&self, access: Access) -> io::Result<OwnedFd> {
         let created = self.created.swap(false, Ordering::Relaxed);
-        if !created && !process::may(wanted, mode, facts.uid, facts.gid) {
+        if !created && !self.grants(access) {
             return Err(io::Error::from_raw_os_error(libc::EACCES));
         }
         // It stays open: a pipe that has no reader, or no writer, shows that; and the name may go.
@@ -182,7 +186,7 @@ impl Core {
         let shared = self.shared();
         let held = self.lock(&shared, me, wait)?;
         shared.ledger.drain()?;
-        let fired = self.fire_if_due(&shared);
+        let fired = self.fire_if_due(&shared, news);
         let in_doubt = fired.is_none() && news == News::Sent && shared.may_be_due();
         let shown = if shared.header.polled.load(Ordering::Relaxed) != 0 { self.show(&shared, news) } else { Ok(()) };
         drop(held);
@@ -203,8 +207,8 @@ impl Core {
 
     /// D1 to D3. The lock is held.
     fn show(&self, shared: &Shared<'_>, news: News) -> io::Result<()> {
-        let Some(fifo) = self.bell() else { return Ok(()) };
         let (level, header) = (self.level(shared), shared.header);
+        let Some(fifo) = self.bell() else { return self.show_on_another(level, news) };
         let mut pipe = Pipe { fifo, packets: header.packets.swap(PACKETS_UNKNOWN, Ordering::Relaxed) };
         if pipe.packets > ROOM || news == News::None {
             // A stranger may have read or written: seen at the next look of an attendant.
@@ -220,14 +224,18 @@ impl Core {
             (News::Sent, Level::Full) if pipe.packets == ROOM => pipe.empty_to(ROOM - 1)?,
             _ => {}
         }
-        match level {
-            Level::Empty => pipe.empty_to(0)?,
-            Level::Between if pipe.packets == 0 => pipe.put()?,
-            Level::Between => pipe.empty_to(ROOM - 2)?,
-            Level::Full => pipe.fill()?,
-        }
+        pipe.settle(level)?;
         header.packets.store(pipe.packets, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The doorbell that this handle has was removed, and another one made: those who poll this one have nobody but its attendant.
+    #[cold]
+    fn show_on_another(&self, level: Level, news: News) -> io::Result<()> {
+        match self.bell.get().filter(|fifo| news == News::None && fifo.is_intact()) {
+            Some(fifo) => Pipe { fifo, packets: fifo.packets()?.min(ROOM) }.settle(level),
+            None => Ok(()),
+        }
     }
 
     fn level(&self, shared: &Shared<'_>) -> Level {
@@ -283,6 +291,15 @@ impl Pipe<'_> {
         }
         self.packets = ROOM;
         Ok(())
+    }
+
+    fn settle(&mut self, level: Level) -> io::Result<()> {
+        match level {
+            Level::Empty => self.empty_to(0),
+            Level::Between if self.packets == 0 => self.put(),
+            Level::Between => self.empty_to(ROOM - 2),
+            Level::Full => self.fill(),
+        }
     }
 
     /// To between, by room for some if there was none, and by a packet more.

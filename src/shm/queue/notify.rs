@@ -173,10 +173,13 @@ impl Core {
     }
 
     /// N2, N3, if a message is there that no waiting receiver will take. The lock is held, and the ring is drained.
-    pub(super) fn fire_if_due(&self, shared: &Shared<'_>) -> Option<Registration> {
+    pub(super) fn fire_if_due(&self, shared: &Shared<'_>, news: News) -> Option<Registration> {
         let (notice, depth) = (&shared.header.notice, shared.header.desk.count.load(Ordering::Relaxed));
-        if depth == 0 {
-            shared.note_emptiness();
+        match depth {
+            // Whatever is on its way: somebody has seen the queue empty, and may rely on being told of what comes.
+            0 if news == News::FoundEmpty => notice.emptied(),
+            0 => shared.note_emptiness(),
+            _ => {}
         }
         if depth == 0 || !notice.is_ready() || depth <= shared.waiting(Side::Messages) {
             return None;
@@ -193,7 +196,7 @@ impl Core {
         let shared = self.shared();
         let held = self.lock(&shared, me, wait)?;
         shared.ledger.drain()?;
-        let fired = self.fire_if_due(&shared);
+        let fired = self.fire_if_due(&shared, News::Sent);
         drop(held);
         if let Some(fired) = fired {
             self.see_told(fired);
@@ -345,10 +348,10 @@ impl Shared<'_> {
         self.entries_in_use().fold(0u32, |sum, entry| sum.saturating_add(of(entry)))
     }
 
-    /// N1: nothing is left, or will be, unless somebody waits to send. The lock is held.
+    /// N1: nothing is left, or will be, unless somebody is sending or waits to send. The lock is held.
     #[cold]
     pub(super) fn note_emptiness(&self) {
-        if self.waiting(Side::Room) == 0 {
+        if self.header.desk.slow_count.load(Ordering::Relaxed) == 0 && self.waiting(Side::Room) == 0 {
             self.header.notice.emptied();
         }
     }

@@ -58,7 +58,7 @@ impl Core {
         let waiting = Waiting { core: self, me, wait, side: Side::Messages };
         let _waits = Waits::new(self, me, wait, Side::Messages)?;
         let found = wait_for(&waiting, &self.header().receivers, &self.spin, wait, attempt)?;
-        if found.is_none() && wait == Wait::No && self.header().senders.has_attention() {
+        if found.is_none() && self.header().receivers.has_attention() {
             self.attend_to_news(me, wait, News::FoundEmpty);
         }
         found.ok_or(if wait == Wait::No { RecvError::Empty } else { RecvError::TimedOut })

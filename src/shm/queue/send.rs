@@ -214,7 +214,7 @@ impl Core {
             let surely = slept || wait == Wait::No;
             Ok(self.try_claim(me, wide, wait, surely)?.map(|claim| (claim, slept)))
         })?;
-        if found.is_none() && wait == Wait::No && self.header().senders.has_attention() {
+        if found.is_none() && self.header().senders.has_attention() {
             self.attend_to_news(me, wait, News::FoundFull);
         }
         found.ok_or(if wait == Wait::No { SendError::Full } else { SendError::TimedOut })
