@@ -22,7 +22,7 @@ use common::{asleep, identify, number, payload, readable, scratch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -134,8 +134,6 @@ impl Stage {
         match (&handle, act) {
             (Some(queue), Act::DropArmed) => queue.arm_doorbell().expect("the victim arms"),
             (Some(queue), Act::Cancel | Act::DropRegistered) => queue.notify(|_| ()).expect("the victim registers"),
-            // So that it can be seen what mode the doorbell gets in the end.
-            (_, Act::Doorbell) => drop(rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077))),
             _ => {}
         }
         let options = options.clone();
@@ -309,7 +307,7 @@ impl<'a> Scene<'a> {
     fn new(case: &'a Case) -> Result<Scene<'a>, String> {
         let dir = scratch();
         let mut options = Queue::options();
-        options.dir(dir.path()).capacity(CAPACITY).message_size(1024).mode(0o666);
+        options.dir(dir.path()).capacity(CAPACITY).message_size(1024);
         let queue = options.create_new("/q").expect("the queue of this kill");
         // Every slot has been used, so that everything is reserved.
         while queue.try_send(&payload(0, LARGE), PRIORITY).is_ok() {}
@@ -582,8 +580,7 @@ impl Survivor<'_> {
             return Ok(());
         }
         if self.case.act == Act::Doorbell {
-            self.arm()?;
-            return self.the_mode_is_right();
+            return self.arm();
         }
         if mode.waits && matches!(self.case.act, Act::Arm | Act::DropArmed) {
             self.nobody_polls()?;
@@ -596,13 +593,6 @@ impl Survivor<'_> {
         self.bell = Some(self.queue.doorbell(Access::Both).map_err(|error| error.to_string())?);
         self.queue.arm_doorbell().map_err(|error| format!("arm_doorbell: {error}"))?;
         self.shows("after arming")
-    }
-
-    /// Whoever may use the queue may use its doorbell.
-    fn the_mode_is_right(&self) -> Result<(), String> {
-        let path = self.scene.bell_path().ok_or("there is no doorbell")?;
-        let mode = std::fs::metadata(path).map_err(|error| error.to_string())?.permissions().mode() & 0o777;
-        if mode == 0o666 { Ok(()) } else { Err(format!("the doorbell's mode stays {mode:o} instead of 666")) }
     }
 
     /// The only one who polled is dead: when that is known, the doorbell is left alone.
