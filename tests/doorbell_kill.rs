@@ -524,6 +524,8 @@ struct Survivor<'a> {
     at_once: bool,
     received: Vec<(u64, u32)>,
     told: usize,
+    /// How many dead ones had been recovered when this was last looked at.
+    recovered: u64,
 }
 
 /// Does everything there is to do; returns how many messages the victim has moved.
@@ -543,7 +545,7 @@ fn survive(
         None => scene.options.open("/q").map_err(|error| format!("the survivor's open: {error}"))?,
     };
     let at_once = !case.act.removes_the_name();
-    let mut survivor = Survivor { scene, case, queue, bell, at_once, received: Vec::new(), told: 0 };
+    let mut survivor = Survivor { scene, case, queue, bell, at_once, received: Vec::new(), told: 0, recovered: 0 };
     survivor.get_ready(mode)?;
     if mode.waits {
         survivor.all_comes_by_itself(woke)?;
@@ -565,7 +567,8 @@ fn survive(
 fn without_name(scene: &Scene) -> Result<usize, String> {
     let queue = scene.options.create_new("/q").map_err(|error| format!("create_new: {error}"))?;
     let (case, told) = (scene.case, 0);
-    let mut survivor = Survivor { scene, case, queue, bell: None, at_once: true, received: Vec::new(), told };
+    let mut survivor =
+        Survivor { scene, case, queue, bell: None, at_once: true, received: Vec::new(), told, recovered: 0 };
     survivor.arm()?;
     survivor.fill_and_empty().map(|()| 0)
 }
@@ -614,7 +617,12 @@ impl Survivor<'_> {
             return self.comes_to_show(when);
         }
         let Some(bell) = &self.bell else { return Ok(()) };
-        let (shown, due) = (shown(bell), due(&self.stat()?));
+        let (shown, stat) = (shown(bell), self.stat()?);
+        if std::mem::replace(&mut self.recovered, stat.counters.recovered) < stat.counters.recovered {
+            // This look has changed what there is to show: what the dead one had in its hands is back.
+            return self.comes_to_show(when);
+        }
+        let due = due(&stat);
         if shown == due {
             Ok(())
         } else {
