@@ -11,7 +11,7 @@
 
 mod common;
 
-use chappe::{AccessError, Batch, OpenError, Queue, QueueOptions, RecvError, SendError};
+use chappe::{Access, AccessError, Batch, OpenError, Queue, QueueOptions, RecvError, SendError};
 use common::{NET, Rng, Worker, hear, number, payload, say, scratch, seed};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -374,9 +374,15 @@ fn areas(geometry: &Geometry) -> Vec<Area> {
         ("taken", 556, 4),
         ("received and high_water", 560, 8),
         ("rev", 640, 4),
+        ("registration", 644, 4),
+        ("sender_pid and sender_uid", 648, 4),
         ("sev", 704, 4),
+        ("polled", 708, 4),
+        ("packets", 712, 4),
+        ("mode", 716, 4),
+        ("bell", 720, 8),
     ] {
-        add(name, start, start + if name.contains("and") { 16 } else { width }, width, width);
+        add(name, start, start + if name.contains("and") { 2 * width } else { width }, width, width);
     }
     let Geometry { links, slots, inline, extents, size, .. } = *geometry;
     add("mid", 576, 640, 8, 8);
@@ -387,6 +393,7 @@ fn areas(geometry: &Geometry) -> Vec<Area> {
     add("leaf bitmap", 8192, 12_288, 8, 8);
     add("attach table", 12_288, 274_432, 8, 8);
     add("attach states", 12_288, 274_432, 64, 4);
+    add("waits", 12_288 + 52, 274_432, 64, 4);
     add("levels", 274_432, 536_576, 4, 4);
     add("links", links, links + u64::from(geometry.capacity) * 8, 4, 4);
     let slots_end = slots + u64::from(geometry.capacity) * 64;
@@ -559,7 +566,7 @@ impl User {
     /// One call; whether it was answered.
     fn call(&mut self, queue: &Queue) -> bool {
         self.busy = false;
-        match self.rng.below(40) {
+        match self.rng.below(46) {
             0..=13 => self.send(queue),
             14..=27 => self.receive(queue),
             28..=30 => self.send_batch(queue),
@@ -573,6 +580,7 @@ impl User {
                 let stat = queue.stat();
                 self.ended("stat", stat).is_some()
             }
+            40.. => self.call_doorbell(queue),
             _ if self.rng.one_in(3) => {
                 let purged = queue.purge();
                 self.ended("purge", purged).is_some()
@@ -581,7 +589,7 @@ impl User {
         }
     }
 
-    /// Every kind of call, some of them several times; looking comes both first and last.
+    /// Every kind of call but those of the doorbell, some of them several times; looking comes both first and last.
     fn call_each(&mut self, queue: &Queue) {
         let calls: [fn(&mut User, &Queue) -> bool; 5] =
             [User::send, User::receive, User::send_batch, User::receive_batch, User::peek];
@@ -595,6 +603,33 @@ impl User {
         }
         let purged = queue.purge();
         self.ended("purge", purged);
+    }
+
+    /// One of the calls of those who do not wait in a receive.
+    fn call_doorbell(&mut self, queue: &Queue) -> bool {
+        match self.rng.below(8) {
+            0 | 1 => {
+                let access = [Access::Receive, Access::Send, Access::Both][self.rng.index(3)];
+                let bell = queue.doorbell(access);
+                self.ended("doorbell", bell).is_some()
+            }
+            2 | 3 => {
+                let armed = queue.arm_doorbell();
+                self.ended("arm", armed).is_some()
+            }
+            4 | 5 => {
+                let registered = queue.notify(|_| ());
+                self.ended("notify", registered).is_some()
+            }
+            6 => {
+                let cancelled = queue.cancel_notify();
+                self.ended("cancel", cancelled).is_some()
+            }
+            _ => {
+                let registered = queue.registered();
+                self.ended("registered", registered).is_some()
+            }
+        }
     }
 
     fn send(&mut self, queue: &Queue) -> bool {
@@ -730,7 +765,17 @@ fn one_round(cast: &Cast, user: &mut User) {
         }
     }
     drop((one, two));
+    // They have their handles for a moment longer, and may have been waiting for a damaged lock.
+    common::until("attendants end with their handles", || attendants() == 0);
     left_alone(user);
+}
+
+/// How many attendants this process has.
+fn attendants() -> usize {
+    let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+    tasks
+        .filter(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "chappe-attend\n"))
+        .count()
 }
 
 fn one_more(user: &mut User) -> Queue {
