@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The kill tests at full length, for queues and for semaphores: a death at every instruction, then 10000 at random moments. Takes
+# The kill tests at full length, for queues, their doorbells and semaphores: a death at every instruction, then 10000 at random moments. Takes
 # long; run it before a release and after every change to src/raw or src/shm. What is set in the environment is kept.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,5 +9,7 @@ export CHAPPE_KILL_PAIRS="${CHAPPE_KILL_PAIRS:-20}" CHAPPE_KILL_ROUNDS="${CHAPPE
 export CHAPPE_KILL_ONE="${CHAPPE_KILL_ONE:-2000}"
 cargo test --release --test kill
 cargo test --release --test random_kill -- --nocapture
+cargo test --release --test doorbell_kill
+cargo test --release --test doorbell_random_kill -- --nocapture
 cargo test --release --test semaphore_kill
 cargo test --release --test semaphore_random_kill -- --nocapture

@@ -5,14 +5,21 @@
 mod common;
 
 use chappe::{Access, Queue, QueueOptions, RecvError, SendError};
-use common::{NET, identify, payload, scratch, until};
+use common::{NET, Worker, identify, payload, say, scratch, until};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+#[test]
+fn role() {
+    common::play(&[("replaced", part_replaced)]);
+}
 
 const CAPACITY: u64 = 4;
 const EMPTY: PollFlags = PollFlags::OUT;
@@ -244,4 +251,45 @@ fn one_that_was_replaced_by_another_users() {
         rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
         std::os::unix::fs::chown(path, Some(65_534), None).unwrap();
     });
+}
+
+/// Asks for the doorbell again and again.
+fn part_replaced(arguments: &[String]) {
+    let queue = options(Path::new(&arguments[0])).open("/q").unwrap();
+    say("ready");
+    let end = Instant::now() + Duration::from_secs(2);
+    let (mut got, mut refused) = (0, 0);
+    while Instant::now() < end {
+        match queue.doorbell(Access::Receive) {
+            Ok(_) => got += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    say(format!("{got} {refused}"));
+}
+
+#[test]
+fn a_doorbell_that_is_replaced_meanwhile_does_not_make_it_hang() {
+    // It once opened the doorbell for itself, then the path once more, for one direction and without O_NONBLOCK: if another FIFO
+    // was there by then, it waited until somebody opened that for the other direction.
+    let dir = scratch();
+    let queue = options(dir.path()).create_new("/q").unwrap();
+    drop(queue.doorbell(Access::Both).unwrap());
+    let mut worker = Worker::start("replaced", &[dir.path().to_str().unwrap()]);
+    worker.expect("ready");
+    let entries = std::fs::read_dir(dir.path()).unwrap().flatten().map(|entry| entry.path());
+    let path = entries.into_iter().find(|path| path.to_string_lossy().contains("chappe.bell.")).unwrap();
+    let (other, stop) = (dir.path().join("other"), AtomicBool::new(false));
+    rustix::fs::mknodat(rustix::fs::CWD, &other, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::SeqCst) {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(rustix::fs::CWD, &path, rustix::fs::CWD, &other, flags).unwrap();
+            }
+        });
+        until("it says something", || worker.has_said());
+        stop.store(true, Ordering::SeqCst);
+    });
+    println!("doorbells had and refused: {}", worker.answer());
 }

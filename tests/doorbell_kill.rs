@@ -551,7 +551,11 @@ fn survive(
         survivor.all_comes_by_itself(woke)?;
     }
     let room = survivor.make_room()?;
+    let empty = survivor.is_empty(mode)?;
     let sent = survivor.send(SURVIVOR)?;
+    if case.registered && sent && empty {
+        survivor.is_told("of a message in the queue that was empty")?;
+    }
     while survivor.receive()? {}
     survivor.all_is_clean()?;
     let moved = survivor.account(mode, woke, sent, room)?;
@@ -690,6 +694,16 @@ impl Survivor<'_> {
             self.receive()?;
         }
         Ok(self.received.len())
+    }
+
+    /// Whether the queue is empty for sure: nothing is in the hands of the dead.
+    fn is_empty(&self, mode: Mode) -> Result<bool, String> {
+        if mode.waits {
+            let stat = self.stat()?;
+            return Ok(stat.len + stat.being_sent + stat.being_received == 0);
+        }
+        let large = self.case.before.contains(&LARGE) || matches!(self.case.act, Act::RecvMany(_));
+        Ok(!large && self.queue.is_empty().map_err(|error| error.to_string())?)
     }
 
     /// False if the queue has ended.

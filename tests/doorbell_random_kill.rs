@@ -11,7 +11,7 @@
 mod common;
 
 use chappe::{Access, NotifyError, Queue, QueueOptions, RecvError, SendError};
-use common::{NET, Rng, Worker, identify, number, payload, scratch, seed};
+use common::{NET, Rng, Worker, asleep, hear, identify, number, payload, say, scratch, seed, until};
 use rustix::event::{Timespec, epoll};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
@@ -28,6 +28,7 @@ fn role() {
         ("edge", part_edge),
         ("registrant", part_registrant),
         ("receiver", part_receiver),
+        ("take", part_take),
     ]);
 }
 
@@ -485,4 +486,66 @@ fn one_epoch(mut epoch: Epoch, kills: u64, kind: &str) {
         epoch.may_miss,
         epoch.account.told.load(Ordering::SeqCst),
     );
+}
+
+// ---- a death that an edge has to tell of ----
+
+/// Receives a large message, which takes a while. The test stops and kills it meanwhile.
+fn part_take(arguments: &[String]) {
+    let queue = options(Path::new(&arguments[0])).open("/q").unwrap();
+    say("ready");
+    drop(queue.recv().unwrap());
+    hear();
+}
+
+fn edges(bell: &OwnedFd) -> OwnedFd {
+    let set = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+    epoll::add(&set, bell, epoll::EventData::new_u64(1), epoll::EventFlags::IN | epoll::EventFlags::ET).unwrap();
+    set
+}
+
+fn rings(set: &OwnedFd, bound: Duration) -> bool {
+    let mut events: Vec<epoll::Event> = Vec::with_capacity(1);
+    let bound = Timespec { tv_sec: bound.as_secs() as i64, tv_nsec: i64::from(bound.subsec_nanos()) };
+    epoll::wait(set, rustix::buffer::spare_capacity(&mut events), Some(&bound)).unwrap();
+    !events.is_empty()
+}
+
+#[test]
+fn a_message_that_comes_back_from_the_dead_is_an_edge() {
+    // One who polls by edge finds the queue empty, because another one has the only message in its hands, and waits for the next
+    // edge. The other one dies. The message is back, the doorbell says so by its level, but no edge comes: nobody receives it.
+    let dir = scratch();
+    let queue = options(dir.path()).capacity(4).message_size(16 << 20).create_new("/q").unwrap();
+    let bell = queue.doorbell(Access::Receive).unwrap();
+    queue.arm_doorbell().unwrap();
+    let set = edges(&bell);
+    let mut caught = false;
+    for _ in 0..50 {
+        let mut other = Worker::start("take", &[dir.path().to_str().unwrap()]);
+        other.expect("ready");
+        until("it waits", || asleep(other.pid()));
+        queue.send(&payload(1, 16 << 20), 0).unwrap();
+        // It copies: some milliseconds. Stopped, so that it can be seen whether it was in time.
+        until("it has the message", || queue.is_empty().unwrap());
+        // SAFETY: takes numbers; the process is a child that was not reaped yet.
+        assert_eq!(unsafe { libc::kill(other.pid() as i32, libc::SIGSTOP) }, 0);
+        let stopped = || std::fs::read_to_string(format!("/proc/{}/stat", other.pid())).unwrap().contains(") T ");
+        until("it is stopped", stopped);
+        let stat = queue.stat().unwrap();
+        if stat.being_received == 1 && stat.len == 0 {
+            // What an event is for: everything is received until there is nothing.
+            while rings(&set, Duration::ZERO) {
+                assert_eq!(queue.try_recv(), Err(RecvError::Empty));
+            }
+            other.kill();
+            assert!(rings(&set, NET), "no edge for {NET:?}; {:?}", queue.stat());
+            caught = true;
+            break;
+        }
+        other.kill();
+        queue.stat().unwrap();
+        queue.purge().unwrap();
+    }
+    assert!(caught, "the other one was never stopped in time");
 }
