@@ -119,7 +119,7 @@ fn authority(fd: c_int, shared: &Arc<Shared>) -> u8 {
             && Arc::ptr_eq(held.shared(), shared)
             && sys::is_duplicate(fd, other)
         {
-            return u8::from(held.permits(READ)) * READ | u8::from(held.permits(WRITE)) * WRITE;
+            return [READ, WRITE].into_iter().filter(|bit| held.permits(*bit)).sum();
         }
     }
     let grants = |access, bit| if shared.queue.grants(access) { bit } else { 0 };
