@@ -293,3 +293,25 @@ fn a_doorbell_that_is_replaced_meanwhile_does_not_make_it_hang() {
     });
     println!("doorbells had and refused: {}", worker.answer());
 }
+
+#[test]
+fn one_who_polls_a_doorbell_that_was_removed_is_told_though_there_is_a_new_one() {
+    // Somebody tidies up and removes the file. Another one asks for the doorbell and makes a new one: from then on nobody
+    // rings the old one any more, not even the attendant of who polls it.
+    let dir = scratch();
+    let queue = options(dir.path()).capacity(4).message_size(64).create_new("/q").unwrap();
+    let bell = queue.doorbell(Access::Both).unwrap();
+    queue.arm_doorbell().unwrap();
+    for entry in std::fs::read_dir(dir.path()).unwrap().flatten() {
+        if entry.file_name().to_string_lossy().contains("chappe.bell.") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let other = options(dir.path()).open("/q").unwrap();
+    let new = other.doorbell(Access::Both).unwrap();
+    other.send(b"x", 0).unwrap();
+    drop(new);
+    let mut polled = [PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN)];
+    poll(&mut polled, Some(&Timespec { tv_sec: NET.as_secs() as i64, tv_nsec: 0 })).unwrap();
+    assert!(polled[0].revents().contains(PollFlags::IN), "there is a message, and it is silent for {NET:?}");
+}
