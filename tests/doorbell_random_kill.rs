@@ -29,6 +29,7 @@ fn role() {
         ("registrant", part_registrant),
         ("receiver", part_receiver),
         ("take", part_take),
+        ("send one", part_send_one),
     ]);
 }
 
@@ -548,4 +549,43 @@ fn a_message_that_comes_back_from_the_dead_is_an_edge() {
         queue.purge().unwrap();
     }
     assert!(caught, "the other one was never stopped in time");
+}
+
+// ---- what the registrants' epochs came to, without a death ----
+
+/// Sends one message.
+fn part_send_one(arguments: &[String]) {
+    let queue = options(Path::new(&arguments[0])).open("/q").unwrap();
+    say("ready");
+    queue.send(b"another", 0).unwrap();
+    hear();
+}
+
+#[test]
+fn one_who_found_the_queue_empty_is_told_though_two_senders_were_blocked() {
+    // The queue is full, S1 and S2 are blocked. R registers, then receives until the queue says that it is empty, as one has to; S1
+    // and S2 have not run meanwhile (here: are stopped), so the receive does not note that it was empty. S1 comes out of its wait: S2
+    // still waits, so it is not noted. S1 sends: the queue is not empty, nobody is told. S2 the same. R sleeps beside the messages.
+    let dir = scratch();
+    let queue = options(dir.path()).capacity(1).message_size(64).create_new("/q").unwrap();
+    queue.send(b"first", 0).unwrap();
+    let mut senders = [0, 1].map(|_| Worker::start("send one", &[dir.path().to_str().unwrap()]));
+    senders.iter_mut().for_each(|sender| sender.expect("ready"));
+    let asleep = || senders.iter().all(|sender| asleep(sender.pid()));
+    until("both are blocked", || queue.stat().unwrap().counters.send_blocked == 2 && asleep());
+    let signal = |number: i32| {
+        for sender in &senders {
+            // SAFETY: takes numbers; the process is a child that was not reaped yet.
+            assert_eq!(unsafe { libc::kill(sender.pid() as i32, number) }, 0);
+        }
+    };
+    signal(libc::SIGSTOP);
+    let stopped = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") T ");
+    until("both are stopped", || senders.iter().all(|sender| stopped(sender.pid())));
+    let (tell, told) = channel();
+    queue.notify(move |_| tell.send(()).unwrap()).unwrap();
+    assert_eq!(queue.try_recv().unwrap().data, b"first");
+    assert_eq!(queue.try_recv(), Err(RecvError::Empty));
+    signal(libc::SIGCONT);
+    assert_eq!(told.recv_timeout(NET), Ok(()), "{:?}", queue.stat());
 }
