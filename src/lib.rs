@@ -228,6 +228,26 @@
 //!
 //! Every step, and what a death after it leaves, is in `docs/recovery.md`.
 //!
+//! # Waiting elsewhere
+//!
+//! A program that waits for several things at once polls a queue's [`doorbell`](Queue::doorbell), a descriptor that is readable while a
+//! message waits and writable while there is room; an event loop takes it as it is. [`notify`](Queue::notify) calls back, once, when a
+//! message comes into the empty queue. A wait in a receive or a send is ended from elsewhere by an [`Interrupter`], on handles
+//! that were opened [`interruptible`](QueueOptions::interruptible).
+//!
+//! ```
+//! use chappe::{Access, Queue};
+//! use rustix::event::{PollFd, PollFlags, poll};
+//! # let dir = tempfile::tempdir()?;
+//! let jobs = Queue::options().dir(dir.path()).create("/jobs")?;
+//! let bell = jobs.doorbell(Access::Both)?;
+//! jobs.arm_doorbell()?; // from now on everybody keeps it right
+//! jobs.send(b"resize 7.png", 0)?;
+//! let mut polled = [PollFd::new(&bell, PollFlags::IN)];
+//! assert_eq!(poll(&mut polled, None)?, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Semaphores
 //!
 //! A [`Semaphore`] has a number of permits. [`acquire`](Semaphore::acquire) takes one, and dropping the [`Permit`] gives it back; so
