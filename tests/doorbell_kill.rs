@@ -17,7 +17,7 @@
 mod common;
 
 use chappe::{Access, Batch, Queue, QueueOptions, QueueStat, RecvError, SendError};
-use common::step::{self, Child, Leaps, Place, Row, Stand, Victim, no_ptrace, read_line};
+use common::step::{self, Child, Leaps, Place, Row, Stand, Victim, read_line};
 use common::{asleep, identify, number, payload, readable, scratch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{PipeReader, PipeWriter, Read, Write};
@@ -931,19 +931,7 @@ fn falls(case: &Case, path: &[Place], before: Done, now: Done) -> Result<bool, S
 const TEST: &str = "death_beside_a_doorbell";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--list") {
-        if !arguments.iter().any(|argument| argument == "--ignored") {
-            println!("{TEST}: test");
-        }
-        return ExitCode::SUCCESS;
-    }
-    let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| !word.starts_with("--")).collect();
-    if let Some(reason) = no_ptrace() {
-        println!("skipped: this machine does not let a process trace its child: {reason}");
-        return ExitCode::SUCCESS;
-    }
-    run_chosen(&words)
+    step::only_test(TEST, run_chosen)
 }
 
 fn chosen(words: &[&str], title: &str) -> bool {

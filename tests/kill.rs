@@ -21,7 +21,7 @@
 mod common;
 
 use chappe::{Batch, Queue, QueueOptions, QueueStat, RecvError, SendError};
-use common::step::{self, Child, Leaps, Place, Row, Stand, Victim, no_ptrace, read_line};
+use common::step::{self, Child, Leaps, Place, Row, Stand, Victim, read_line};
 use common::{asleep, identify, number, payload, readable, scratch};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -1221,19 +1221,7 @@ fn run_pair(first: Act, second: &Case, deaths: usize) -> Row {
 const TEST: &str = "death_at_every_instruction";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--list") {
-        if !arguments.iter().any(|argument| argument == "--ignored") {
-            println!("{TEST}: test");
-        }
-        return ExitCode::SUCCESS;
-    }
-    let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| !word.starts_with("--")).collect();
-    if let Some(reason) = no_ptrace() {
-        println!("skipped: this machine does not let a process trace its child: {reason}");
-        return ExitCode::SUCCESS;
-    }
-    run_chosen(&words)
+    step::only_test(TEST, run_chosen)
 }
 
 fn chosen(words: &[&str], title: &str) -> bool {

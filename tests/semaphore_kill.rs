@@ -17,7 +17,7 @@
 mod common;
 
 use chappe::{AcquireError, Children, Permit, Semaphore, SemaphoreOptions, SemaphoreStat};
-use common::step::{self, Child, Leaps, Place, Row, Stand, Victim, no_ptrace, read_line};
+use common::step::{self, Child, Leaps, Place, Row, Stand, Victim, read_line};
 use common::{Rng, asleep, number, readable, scratch};
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -1372,20 +1372,10 @@ fn look_after(scene: &Scene) -> Result<u64, String> {
 const TEST: &str = "death_at_every_instruction_of_a_semaphore";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--list") {
-        if !arguments.iter().any(|argument| argument == "--ignored") {
-            println!("{TEST}: test");
-        }
-        return ExitCode::SUCCESS;
-    }
-    let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| !word.starts_with("--")).collect();
-    if let Some(reason) = no_ptrace() {
-        println!("skipped: this machine does not let a process trace its child: {reason}");
-        return ExitCode::SUCCESS;
-    }
-    stay_on_one_cpu();
-    run_chosen(&words)
+    step::only_test(TEST, |words| {
+        stay_on_one_cpu();
+        run_chosen(words)
+    })
 }
 
 /// Who has no company does not spin before it waits: a hundred thousand instructions that do nothing need not be stepped.

@@ -9,6 +9,7 @@
 //! - `CHAPPE_CONFORMANCE_ROWS`: only these rows, separated by commas.
 //! - `CHAPPE_TEST_CC`: the compiler, instead of `cc`. `CHAPPE_MQUEUE_LIBRARY`: the library, instead of the one that is built here.
 
+mod common;
 #[path = "conformance/program.rs"]
 mod program;
 #[path = "conformance/table.rs"]

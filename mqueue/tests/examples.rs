@@ -2,6 +2,7 @@
 //! compiler can, run on both, and has to print what the guide shows for it. What each of the calls promises beyond that is
 //! tested elsewhere.
 
+mod common;
 mod page;
 
 use page::stage::{self, Queues, Stage};

@@ -15,6 +15,7 @@
 //! What the machine does not give is skipped with a reason. Names of kernel queues are the whole machine's, so `/chappe_example`
 //! in a command is run with another name, which the output does not show. See `page/stage.rs`.
 
+mod common;
 mod page;
 
 use page::stage::{self, Queues, Stage, Who};

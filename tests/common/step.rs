@@ -7,6 +7,7 @@ use super::readable;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
 use std::time::Duration;
 
 /// A process that has not come on by then hangs.
@@ -457,4 +458,22 @@ pub fn place_of(counter: u64) -> String {
         }
     }
     format!("{counter:#x}")
+}
+
+/// The body of `main` of a program without the test harness that is one test, for those who ask with `--list`: what is not an
+/// option is a word that chooses rows. Where processes cannot be stepped it is skipped, and says so.
+pub fn only_test(name: &str, run: impl FnOnce(&[&str]) -> ExitCode) -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        if !arguments.iter().any(|argument| argument == "--ignored") {
+            println!("{name}: test");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| !word.starts_with("--")).collect();
+    if let Some(reason) = no_ptrace() {
+        println!("skipped: this machine does not let a process trace its child: {reason}");
+        return ExitCode::SUCCESS;
+    }
+    run(&words)
 }

@@ -25,16 +25,21 @@ pub fn built() -> &'static Path {
     BUILT.get_or_init(|| std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned())
 }
 
-/// Builds a package as this test was built. Cargo does not do it for tests that cannot link with it.
-fn build(arguments: &[&str]) {
-    let profile = match built().file_name().and_then(OsStr::to_str).unwrap() {
-        "debug" => "dev",
-        name => name,
-    };
+/// Builds packages with the profile and for the target of this test. Cargo does not do it for tests that cannot link with them, and does
+/// nothing if they are there and new.
+pub fn build(arguments: &[&str]) {
+    let (profile, above) = (built().file_name().expect("a profile"), built().parent().expect("a target directory"));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--profile", profile, "--target-dir"]).arg(built().parent().unwrap());
-    cargo.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
-    assert!(cargo.status().expect("cargo starts").success(), "cargo build {arguments:?} fails");
+    cargo.args(["build", "--quiet", "--profile"]).arg(if profile == "debug" { OsStr::new("dev") } else { profile });
+    // With --target there is one more directory, named after it.
+    if above.join("CACHEDIR.TAG").exists() {
+        cargo.arg("--target-dir").arg(above);
+    } else {
+        cargo.arg("--target").arg(above.file_name().expect("a target"));
+        cargo.arg("--target-dir").arg(above.parent().expect("a target directory"));
+    }
+    let output = cargo.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo starts");
+    assert!(output.status.success(), "cargo build {arguments:?}: {}", text(&output));
 }
 
 /// The library to preload.

@@ -1,5 +1,6 @@
 //! The C program: built, asked for its rows, run on either half under a time limit.
 
+use crate::common;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs::{File, Permissions};
 use std::io::ErrorKind;
@@ -108,27 +109,10 @@ pub fn cannot_run(half: Half) -> Option<String> {
     (answer != "ok").then(|| format!("the kernel makes no message queues here ({answer})"))
 }
 
-/// The drop-in library, built as this test was. Cargo does not do it for tests, because they cannot link with it.
+/// The drop-in library, built as this test was, or another one.
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| std::env::var_os("CHAPPE_MQUEUE_LIBRARY").map_or_else(build_library, PathBuf::from))
-}
-
-fn build_library() -> PathBuf {
-    // The test is TARGET/PROFILE/deps/conformance-HASH.
-    let test = std::env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).unwrap();
-    let name = match profile.file_name().and_then(|name| name.to_str()).unwrap() {
-        "debug" => "dev",
-        name => name,
-    };
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", "chappe-mqueue", "--lib", "--profile", name, "--target-dir"]);
-    cargo.arg(profile.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
-    assert!(cargo.status().expect("cargo starts").success(), "the drop-in library cannot be built");
-    let library = profile.join("libchappe_mqueue.so");
-    assert!(library.exists(), "there is no drop-in library at {}", library.display());
-    library
+    LIBRARY.get_or_init(|| std::env::var_os("CHAPPE_MQUEUE_LIBRARY").map_or_else(common::library, PathBuf::from))
 }
 
 /// What the row prints. An error says what went wrong: it failed, it hung, it left something behind.

@@ -2,6 +2,7 @@
 //! its own, and names of its own for the kernel's queues, which are the whole machine's.
 
 use super::root;
+use crate::common::{self, built};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -45,33 +46,10 @@ pub struct Played {
     pub status: i32,
 }
 
-/// The directory in which the tests were built: `target/debug`, say.
-pub fn built() -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    test.ancestors().nth(2).expect("a test is in the directory deps").to_owned()
-}
-
-/// Builds what the guide uses and this test does not depend on, with the profile and for the target of this test. cargo does
-/// nothing if it is there and new.
+/// Builds what the guide uses and this test does not depend on.
 fn build() {
-    let built = built();
-    let (profile, above) = (built.file_name().expect("a profile"), built.parent().expect("a target directory"));
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()).args(["build", "--quiet", "--lib", "--bins", "--examples"]);
-    cargo.args(["-p", "chappe", "-p", "chappe-cli", "-p", "chappe-mqueue"]);
-    match profile.to_str() {
-        Some("debug") => cargo.args(["--profile", "dev"]),
-        _ => cargo.arg("--profile").arg(profile),
-    };
-    // With --target there is one more directory, named after it.
-    if above.join("CACHEDIR.TAG").exists() {
-        cargo.arg("--target-dir").arg(above);
-    } else {
-        cargo.arg("--target").arg(above.file_name().expect("a target"));
-        cargo.arg("--target-dir").arg(above.parent().expect("a target directory"));
-    }
-    let output = cargo.output().expect("cargo starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let packages = ["-p", "chappe", "-p", "chappe-cli", "-p", "chappe-mqueue"];
+    common::build(&[["--lib", "--bins", "--examples"].as_slice(), packages.as_slice()].concat());
 }
 
 /// The compiler for the C library that this test is linked with; with musl it has to be named. `None` if there is none.
