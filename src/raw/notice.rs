@@ -87,6 +87,7 @@ impl Notice {
     }
 
     /// N1: the queue is empty. The lock is held.
+    #[inline(always)]
     pub(crate) fn emptied(&self) {
         let word = Registration(self.word.load(Ordering::Relaxed));
         if word.0 & STATE == FULL {

@@ -81,7 +81,9 @@ impl Core {
         let shared = self.shared();
         let held = self.lock(&shared, me, Wait::No)?;
         // N1, before the first one goes.
-        shared.note_emptiness();
+        if !shared.expects_more() {
+            shared.header.notice.emptied();
+        }
         let purged = shared.ledger.purge(|put| self.trim(put, TRIM_FROM));
         drop(held);
         self.header().senders.signal_all();

@@ -5,6 +5,7 @@ use super::{Core, Shared};
 use crate::deadline::Wait;
 use crate::message::Access;
 use crate::name::bell_file_name;
+use crate::raw::notice::Registration;
 use crate::raw::owner::Entry;
 use crate::raw::word::Owner;
 use crate::shm::fault::Fault;
@@ -41,8 +42,8 @@ pub(super) enum News {
     Room,
     /// It found the queue full, and may wait for an edge now.
     FoundFull,
-    /// It found the queue empty, and may wait for an edge now.
-    FoundEmpty,
+    /// It found the queue empty, and may wait for an edge now, or to be told, if this was registered already.
+    FoundEmpty(Registration),
     /// None: what is shown shall be right.
     None,
 }
@@ -185,8 +186,7 @@ impl Core {
     pub(super) fn attend(&self, me: Owner, wait: Wait, news: News) -> Result<(), Fault> {
         let shared = self.shared();
         let held = self.lock(&shared, me, wait)?;
-        shared.ledger.drain()?;
-        let fired = self.fire_if_due(&shared, news);
+        let fired = self.fire_if_due(&shared, news)?;
         let in_doubt = fired.is_none() && news == News::Sent && shared.may_be_due();
         let shown = if shared.header.polled.load(Ordering::Relaxed) != 0 { self.show(&shared, news) } else { Ok(()) };
         drop(held);
@@ -219,7 +219,7 @@ impl Core {
         // shown before, or is to be shown.
         match (news, level) {
             (News::FoundFull, Level::Empty | Level::Between) => pipe.fill()?,
-            (News::FoundEmpty, Level::Between | Level::Full) => pipe.empty_to(0)?,
+            (News::FoundEmpty(_), Level::Between | Level::Full) => pipe.empty_to(0)?,
             (News::Sent | News::Room, Level::Empty | Level::Between) if something => pipe.edge()?,
             (News::Sent, Level::Full) if pipe.packets == ROOM => pipe.empty_to(ROOM - 1)?,
             _ => {}

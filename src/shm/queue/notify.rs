@@ -6,6 +6,7 @@ use super::{Core, Shared, Side};
 use crate::deadline::Wait;
 use crate::error::NotifyError;
 use crate::message::Sender;
+use crate::raw::ledger::Chosen;
 use crate::raw::notice::{Notice, Registration};
 use crate::raw::owner::Entry;
 use crate::raw::unlisted;
@@ -172,21 +173,26 @@ impl Core {
         }
     }
 
-    /// N2, N3, if a message is there that no waiting receiver will take. The lock is held, and the ring is drained.
-    pub(super) fn fire_if_due(&self, shared: &Shared<'_>, news: News) -> Option<Registration> {
-        let (notice, depth) = (&shared.header.notice, shared.header.desk.count.load(Ordering::Relaxed));
-        match depth {
-            // Whatever is on its way: somebody has seen the queue empty, and may rely on being told of what comes.
-            0 if news == News::FoundEmpty => notice.emptied(),
-            0 => shared.note_emptiness(),
+    /// N1 to N3: drains the ring, and fires if a message is there that no waiting receiver will take. The lock is held.
+    pub(super) fn fire_if_due(&self, shared: &Shared<'_>, news: News) -> Result<Option<Registration>, Fault> {
+        let notice = &shared.header.notice;
+        let expected = shared.expects_more();
+        shared.ledger.drain()?;
+        let depth = shared.header.desk.count.load(Ordering::Relaxed);
+        match news {
+            // Whatever has come since, or is on its way: the registrant has seen the queue empty, and may rely on being told.
+            News::FoundEmpty(registered) if notice.load().same(registered) => notice.emptied(),
+            _ if depth == 0 && shared.header.desk.slow_count.load(Ordering::Relaxed) == 0 && !expected => {
+                notice.emptied()
+            }
             _ => {}
         }
         if depth == 0 || !notice.is_ready() || depth <= shared.waiting(Side::Messages) {
-            return None;
+            return Ok(None);
         }
         let fired = notice.fire(shared.sender().unwrap_or_default());
         shared.draw_attention();
-        Some(fired)
+        Ok(Some(fired))
     }
 
     /// A message is there that some receiver waits for: unless that one is dead.
@@ -195,8 +201,7 @@ impl Core {
         self.recover(me, wait)?;
         let shared = self.shared();
         let held = self.lock(&shared, me, wait)?;
-        shared.ledger.drain()?;
-        let fired = self.fire_if_due(&shared, News::Sent);
+        let fired = self.fire_if_due(&shared, News::Sent)?;
         drop(held);
         if let Some(fired) = fired {
             self.see_told(fired);
@@ -343,16 +348,27 @@ impl Drop for Waits<'_> {
 
 impl Shared<'_> {
     /// How many threads wait on this side.
+    #[cold]
     fn waiting(&self, side: Side) -> u32 {
         let of = |entry: &Entry| entry.waiting(side == Side::Room);
         self.entries_in_use().fold(0u32, |sum, entry| sum.saturating_add(of(entry)))
     }
 
-    /// N1: nothing is left, or will be, unless somebody is sending or waits to send. The lock is held.
-    #[cold]
-    pub(super) fn note_emptiness(&self) {
-        if self.header.desk.slow_count.load(Ordering::Relaxed) == 0 && self.waiting(Side::Room) == 0 {
-            self.header.notice.emptied();
+    /// Whether the registrant waits for the queue to be empty, and somebody waits to send, whose message would take the place of the
+    /// last one. To be asked before the ring is drained: one who does not wait any more has claimed a slot, which the drain finds. The
+    /// lock is held.
+    #[inline(always)]
+    pub(super) fn expects_more(&self) -> bool {
+        self.header.notice.awaits_emptiness() && self.waiting(Side::Room) != 0
+    }
+
+    /// N1: this message is about to leave the queue. `expected`: see [`expects_more`](Shared::expects_more). The lock is held, and the ring
+    /// is drained.
+    #[inline(always)]
+    pub(super) fn note_if_last(&self, chosen: Chosen, expected: bool) {
+        let (notice, slow) = (&self.header.notice, &self.header.desk.slow_count);
+        if !expected && self.ledger.is_last(chosen) && slow.load(Ordering::Relaxed) == 0 {
+            notice.emptied();
         }
     }
 

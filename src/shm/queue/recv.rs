@@ -56,10 +56,11 @@ impl Core {
         attempt: impl FnMut(bool) -> Result<Option<T>, RecvError>,
     ) -> Result<T, RecvError> {
         let waiting = Waiting { core: self, me, wait, side: Side::Messages };
+        let registered = self.header().notice.load();
         let _waits = Waits::new(self, me, wait, Side::Messages)?;
         let found = wait_for(&waiting, &self.header().receivers, &self.spin, wait, attempt)?;
         if found.is_none() && self.header().receivers.has_attention() {
-            self.attend_to_news(me, wait, News::FoundEmpty);
+            self.attend_to_news(me, wait, News::FoundEmpty(registered));
         }
         found.ok_or(if wait == Wait::No { RecvError::Empty } else { RecvError::TimedOut })
     }
@@ -71,13 +72,14 @@ impl Core {
         let life = self.life_before_drain();
         let shared = self.shared();
         let held = self.lock(&shared, me, wait)?;
+        let expected = shared.expects_more();
         let Some(chosen) = shared.ledger.choose()? else {
             return self.nothing_left(life);
         };
         let length = self.check_length(chosen.slot, chosen.meta)?;
         sink.fits(length)?;
         let redelivered = self.redelivered(chosen)?;
-        shared.note_if_last(chosen);
+        shared.note_if_last(chosen, expected);
         if length <= self.layout.inline {
             self.copy(chosen, length, sink)?;
             shared.ledger.consume(chosen)?;
@@ -137,6 +139,7 @@ impl Core {
     /// T1. On damage in the middle, what was taken stays so until this handle goes.
     fn take_many(&self, shared: &Shared<'_>, me: Owner, max: usize, batch: &mut Batch) -> Result<Vec<Chosen>, Fault> {
         let (mut taken, mut total) = (Vec::new(), 0);
+        let expected = shared.expects_more();
         while taken.len() < max {
             let next = if taken.is_empty() { shared.ledger.choose() } else { shared.ledger.best() };
             let next = next.map_err(Fault::from).and_then(|chosen| match chosen {
@@ -145,7 +148,7 @@ impl Core {
                     total += self.check_length(chosen.slot, chosen.meta)? as usize;
                     match batch.bytes.try_reserve(total) {
                         Ok(()) => {
-                            shared.note_if_last(chosen);
+                            shared.note_if_last(chosen, expected);
                             shared.ledger.take(chosen, me)?;
                         }
                         Err(_) if taken.is_empty() => return Err(Fault::System(libc::ENOMEM)),
@@ -259,16 +262,6 @@ impl Core {
         self.copy(chosen, chosen.meta.length(), &mut Sink::Vec(&mut batch.bytes))?;
         batch.ends.push((batch.bytes.len(), chosen.meta.priority()));
         Ok(())
-    }
-}
-
-impl Shared<'_> {
-    /// N1, if nothing will be left. The lock is held.
-    #[inline(always)]
-    fn note_if_last(&self, chosen: Chosen) {
-        if self.ledger.is_last(chosen) && self.header.notice.awaits_emptiness() {
-            self.note_emptiness();
-        }
     }
 }
 
