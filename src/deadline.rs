@@ -1,8 +1,9 @@
 //! How long a call may wait. The four forms of every verb (`try_x`, `x`, `x_timeout`, `x_deadline`) become one value here.
 //!
-//! Time is CLOCK_MONOTONIC, which is what `std::time::Instant` is on Linux; a jump of the wall clock changes nothing.
+//! Time is CLOCK_MONOTONIC, which is what `std::time::Instant` is on Linux; a jump of the wall clock changes nothing. Only the forms
+//! that are POSIX's go by the wall clock: they sleep by the monotonic one too, for a bounded time, and look at the wall clock then.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long a call may wait for the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub(crate) enum Wait {
     No,
     /// Until this instant.
     Until(Instant),
+    /// Until the wall clock shows this.
+    UntilWall(SystemTime),
     /// As long as it takes.
     Forever,
 }
@@ -28,6 +31,10 @@ impl Wait {
             Wait::Forever => Some(bound),
             Wait::Until(instant) => {
                 let left = instant.saturating_duration_since(Instant::now());
+                (!left.is_zero()).then_some(left.min(bound))
+            }
+            Wait::UntilWall(time) => {
+                let left = time.duration_since(SystemTime::now()).unwrap_or_default();
                 (!left.is_zero()).then_some(left.min(bound))
             }
         }

@@ -12,7 +12,7 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How to create or open a queue; made by [`Queue::options`], in the manner of `std::fs::OpenOptions`.
 ///
@@ -376,6 +376,16 @@ impl Queue {
         self.core.send(message, priority, Wait::Until(deadline))
     }
 
+    /// As [`send_deadline`](Queue::send_deadline), until the wall clock shows this time, as POSIX has it. A clock that is set meanwhile
+    /// is noticed within half a second.
+    ///
+    /// # Errors
+    /// As [`send_timeout`](Queue::send_timeout).
+    #[doc(alias = "mq_timedsend")]
+    pub fn send_until(&self, message: &[u8], priority: u16, time: SystemTime) -> Result<(), SendError> {
+        self.core.send(message, priority, Wait::UntilWall(time))
+    }
+
     /// Sends messages in the order given, waiting while the queue is full, until all are sent.
     ///
     /// Cheaper than as many sends: sleeping receivers are woken once. Other senders' messages may come in between; each
@@ -464,6 +474,15 @@ impl Queue {
         self.recv_owned(Wait::Until(deadline))
     }
 
+    /// As [`recv_deadline`](Queue::recv_deadline), until the wall clock shows this time: see [`send_until`](Queue::send_until).
+    ///
+    /// # Errors
+    /// As [`recv_timeout`](Queue::recv_timeout).
+    #[doc(alias = "mq_timedreceive")]
+    pub fn recv_until(&self, time: SystemTime) -> Result<Message, RecvError> {
+        self.recv_owned(Wait::UntilWall(time))
+    }
+
     /// Receives into the caller's buffer, waiting while the queue is empty. It allocates nothing.
     ///
     /// The buffer must hold *this* message, not the largest possible one (which is what `mq_receive` wants).
@@ -496,6 +515,14 @@ impl Queue {
     /// [`RecvError`]; `TimedOut` when the queue stayed empty.
     pub fn recv_into_deadline(&self, buffer: &mut [u8], deadline: Instant) -> Result<Received, RecvError> {
         self.core.recv(Sink::Slice(buffer), Wait::Until(deadline))
+    }
+
+    /// As [`recv_into`](Queue::recv_into), until the wall clock shows this time: see [`send_until`](Queue::send_until).
+    ///
+    /// # Errors
+    /// [`RecvError`]; `TimedOut` when the queue stayed empty.
+    pub fn recv_into_until(&self, buffer: &mut [u8], time: SystemTime) -> Result<Received, RecvError> {
+        self.core.recv(Sink::Slice(buffer), Wait::UntilWall(time))
     }
 
     /// Receives up to `max` messages at once into `batch`, which is cleared first; waits while the queue is empty. It takes the

@@ -1,12 +1,7 @@
 //! Absolute times of CLOCK_REALTIME, as `mq_timedsend` and `mq_timedreceive` take them.
 
 use crate::errno::Errno;
-use crate::sys;
-use std::time::Duration;
-
-/// The library waits by the monotonic clock. It is asked to wait this long at most, then the wall clock is looked at again: so
-/// one that is set meanwhile is noticed.
-const SLICE: Duration = Duration::from_millis(500);
+use std::time::{Duration, SystemTime};
 
 /// When to give up.
 #[derive(Clone, Copy)]
@@ -19,15 +14,15 @@ impl Deadline {
         if valid { Ok(Deadline(time)) } else { Err(libc::EINVAL) }
     }
 
-    /// For how long to wait before looking at the clock again; `None` when the time has come.
-    pub fn slice(self) -> Option<Duration> {
-        let now = sys::wall_clock();
-        let left = since_epoch(self.0).checked_sub(since_epoch(now))?;
-        (!left.is_zero()).then_some(left.min(SLICE))
+    /// As the library takes it; `None` for a time that never comes.
+    pub fn time(self) -> Option<SystemTime> {
+        // Both parts are in range, by the check.
+        let since = Duration::new(self.0.tv_sec.try_into().unwrap_or(0), self.0.tv_nsec.try_into().unwrap_or(0));
+        SystemTime::UNIX_EPOCH.checked_add(since)
     }
-}
 
-/// Both parts are in range: of a [`Deadline`] by its check, of the clock because the kernel says so (and before 1970 it is 1970).
-fn since_epoch(time: libc::timespec) -> Duration {
-    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
+    /// Whether the time has come.
+    pub fn is_over(self) -> bool {
+        self.time().is_some_and(|time| time <= SystemTime::now())
+    }
 }

@@ -89,6 +89,21 @@ next! {
         mask: *const libc::sigset_t
     ) -> c_int;
     epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event: *mut libc::epoll_event) -> c_int;
+    epoll_wait(epoll: c_int, events: *mut libc::epoll_event, count: c_int, timeout: c_int) -> c_int;
+    epoll_pwait(
+        epoll: c_int,
+        events: *mut libc::epoll_event,
+        count: c_int,
+        timeout: c_int,
+        mask: *const libc::sigset_t
+    ) -> c_int;
+    epoll_pwait2(
+        epoll: c_int,
+        events: *mut libc::epoll_event,
+        count: c_int,
+        timeout: *const libc::timespec,
+        mask: *const libc::sigset_t
+    ) -> c_int;
 }
 
 /// The next `closefrom`, which returns nothing.

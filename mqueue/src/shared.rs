@@ -45,6 +45,11 @@ pub struct Registration {
 }
 
 impl Shared {
+    /// Whether this process, or one that it was forked from, has armed the doorbell.
+    pub fn was_armed(&self) -> bool {
+        self.armed.load(Ordering::Relaxed) != 0
+    }
+
     /// Whether this process has armed the doorbell: a fork child is a participant of its own.
     #[inline]
     pub fn is_armed(&self) -> bool {
@@ -98,6 +103,11 @@ impl Drop for Shared {
     fn drop(&mut self) {
         process::lock().queues.retain(|(_, shared)| shared.strong_count() > 0);
     }
+}
+
+/// All that are open.
+pub fn all() -> Vec<Arc<Shared>> {
+    process::lock().queues.iter().filter_map(|(_, shared)| shared.upgrade()).collect()
 }
 
 /// The open queue that this file is of.

@@ -96,13 +96,6 @@ pub fn is_open(fd: c_int) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
 }
 
-pub fn wall_clock() -> libc::timespec {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the address is that of a local; the clock exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &mut now) };
-    now
-}
-
 /// Asked of the kernel each time: a child of vfork has its parent's memory.
 pub fn pid() -> libc::pid_t {
     // SAFETY: the call has no condition.

@@ -32,4 +32,8 @@ cases! {
     high_numbers
     closed_while_it_is_used
     closed_by_a_handler
+    select_of_all_there_may_be
+    the_last_thread_ends
+    a_set_that_was_inherited
+    poll_that_cannot_arm
 }

@@ -20,7 +20,7 @@ const API: [&str; 11] = [
 ];
 
 /// Functions of the C library that see descriptors, or wake a thread that waits.
-const WRAPPERS: [&str; 24] = [
+const WRAPPERS: [&str; 27] = [
     "__poll_chk",
     "__ppoll_chk",
     "__pread64_chk",
@@ -32,6 +32,9 @@ const WRAPPERS: [&str; 24] = [
     "dup2",
     "dup3",
     "epoll_ctl",
+    "epoll_pwait",
+    "epoll_pwait2",
+    "epoll_wait",
     "fstat",
     "fstat64",
     "lseek",

@@ -250,10 +250,12 @@ impl Ledger<'_> {
         self.desk.received.store(self.desk.received.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
-    /// Whether nothing is left once this one is received. The ring is drained.
-    #[inline(always)]
-    pub(crate) fn is_last(&self, chosen: Chosen) -> bool {
-        self.desk.count.load(Relaxed) == u32::from(!chosen.direct)
+    /// Whether nothing is left, or on its way, once this one is received.
+    pub(crate) fn is_last(&self, chosen: Chosen) -> Result<bool, Corrupt> {
+        let next = if chosen.direct { chosen.ticket.next() } else { self.head() };
+        let claimed = self.armed_slot(next)?.is_some_and(|(_, word)| !matches!(word.state(), Some(State::Armed(_))));
+        let (count, slow) = (self.desk.count.load(Relaxed), self.desk.slow_count.load(Relaxed));
+        Ok(count == u32::from(!chosen.direct) && slow == 0 && !claimed)
     }
 
     #[inline]

@@ -428,6 +428,9 @@ fn patience(wait: Wait) -> Option<Instant> {
         Wait::Forever => None,
         Wait::No => Some(now + PATIENCE),
         Wait::Until(instant) => Some(instant.max(now + PATIENCE_TIMED)),
+        Wait::UntilWall(_) => {
+            wait.left(PATIENCE).map_or(Some(now + PATIENCE_TIMED), |left| Some(now + left.max(PATIENCE_TIMED)))
+        }
     }
 }
 

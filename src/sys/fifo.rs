@@ -19,7 +19,7 @@ pub(crate) const ROOM: u32 = 4;
 /// gets its name; before, it has another one, under which a death leaves it. Returns what was made.
 pub(crate) fn create(path: &Path, mode: u32, gid: u32) -> io::Result<Facts> {
     let mut before = path.as_os_str().to_owned();
-    before.push(format!(".{:x}", process::unix_nanos()));
+    before.push(format!(".{:x}-{:x}", std::process::id(), process::unix_nanos()));
     let before = Path::new(&before);
     fs::mknodat(fs::CWD, before, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
     let named = furnish(before, mode, gid).and_then(|facts| {

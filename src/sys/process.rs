@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -228,6 +229,23 @@ pub(crate) fn umask() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     line.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o022)
+}
+
+/// Ends the process if all threads of the program have ended and only threads of this name are left: a process ends with its last
+/// thread (pthread_exit(3)), and those are none of its own.
+pub(crate) fn end_if_abandoned(name: &str) {
+    let is_gone = |stat: &str| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']));
+    let is_ours = |stat: &str| stat.split_once('(').is_some_and(|(_, rest)| rest.starts_with(&format!("{name})")));
+    let stat = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+    // The first thread is a zombie as long as others live.
+    if !is_gone(&stat(Path::new("/proc/self/stat"))) {
+        return;
+    }
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return };
+    let all = threads.flatten().map(|thread| stat(&thread.path().join("stat")));
+    if all.into_iter().all(|stat| is_gone(&stat) || is_ours(&stat)) {
+        std::process::exit(0);
+    }
 }
 
 /// The user this process acts as.

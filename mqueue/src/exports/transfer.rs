@@ -9,7 +9,6 @@ use crate::table::{self, Held, READ, WRITE};
 use crate::{cancel, find, sys};
 use chappe::{PRIORITY_MAX, RecvError, SendError};
 use std::ffi::{c_char, c_int, c_uint};
-use std::time::Duration;
 
 /// How an attempt ended, in one register: enums that are written in parts and read as a whole cost as much as the atomics do. What was
 /// done (0 or more), or an error, negated, or [`AGAIN`].
@@ -163,13 +162,14 @@ fn send_on(
         held.count();
         let queue = &held.shared().queue;
         loop {
-            let sent = match slice(deadline)? {
+            let sent = match deadline.and_then(Deadline::time) {
                 None => queue.send(message, priority),
-                Some(slice) => queue.send_timeout(message, priority, slice),
+                Some(time) => queue.send_until(message, priority, time),
             };
             match sent {
                 Ok(()) => return Ok(0),
-                Err(SendError::TimedOut | SendError::Busy) => {}
+                Err(SendError::Busy) if !deadline.is_some_and(Deadline::is_over) => {}
+                Err(SendError::Busy) => return Err(libc::ETIMEDOUT),
                 Err(SendError::Interrupted) if cancel::was_cancelled() => return Ok(AGAIN),
                 Err(error) => return Err(errno::of_send(error)),
             }
@@ -242,16 +242,17 @@ fn receive_on(
         held.count();
         let queue = &held.shared().queue;
         loop {
-            let received = match slice(deadline)? {
+            let received = match deadline.and_then(Deadline::time) {
                 None => queue.recv_into(buffer),
-                Some(slice) => queue.recv_into_timeout(buffer, slice),
+                Some(time) => queue.recv_into_until(buffer, time),
             };
             match received {
                 Ok(received) => {
                     *priority = received.priority;
                     return Ok(received.len as isize);
                 }
-                Err(RecvError::TimedOut | RecvError::Busy) => {}
+                Err(RecvError::Busy) if !deadline.is_some_and(Deadline::is_over) => {}
+                Err(RecvError::Busy) => return Err(libc::ETIMEDOUT),
                 Err(RecvError::Interrupted) if cancel::was_cancelled() => return Ok(AGAIN),
                 Err(error) => return Err(errno::of_recv(error)),
             }
@@ -263,9 +264,4 @@ fn receive_on(
 /// Whether the description says so that the number has now, which may be another one than the queue's: see [`table::has`].
 fn never_waits(mqd: c_int) -> Result<bool, Errno> {
     Ok(sys::flags(mqd)? & libc::O_NONBLOCK != 0)
-}
-
-/// How long to wait at once; `None` for ever.
-fn slice(deadline: Option<Deadline>) -> Result<Option<Duration>, Errno> {
-    deadline.map(|deadline| deadline.slice().ok_or(libc::ETIMEDOUT)).transpose()
 }

@@ -10,7 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/select.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -234,6 +237,90 @@ static void closed_by_a_handler(void)
     }
 }
 
+/* The count that programs give to select is often that of all descriptors there may be; the kernel looks at those that are. */
+static void select_of_all_there_may_be(void)
+{
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = limit.rlim_max;
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    mqd_t queue = create();
+    CHECK(mq_send(queue, "x", 1, 0) == 0);
+    /* The set is the last thing before memory that is not there. */
+    long page = sysconf(_SC_PAGESIZE);
+    char *pages = mmap(NULL, 2 * (size_t)page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(pages != MAP_FAILED && mprotect(pages + page, (size_t)page, PROT_NONE) == 0);
+    fd_set *set = (fd_set *)(pages + page - sizeof *set);
+    FD_SET(queue, set);
+    struct timeval now = {0};
+    CHECK(select(getdtablesize(), set, NULL, NULL, &now) == 1 && FD_ISSET(queue, set));
+}
+
+/* The first thread ends, and the process with it: the library's threads are none of the program's. */
+static void the_last_thread_ends(void)
+{
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        struct pollfd polled = {.fd = create(), .events = POLLIN};
+        poll(&polled, 1, 0);
+        pthread_exit(NULL);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
+/* A set that was made before a fork, as by a program that becomes a daemon: whoever waits in it is woken, though the one who filled it
+ * has nothing to do with the queue any more. */
+static void a_set_that_was_inherited(void)
+{
+    mqd_t queue = create();
+    int set = epoll_create1(EPOLL_CLOEXEC), ends[2];
+    struct epoll_event event = {.events = EPOLLIN};
+    CHECK(set >= 0 && epoll_ctl(set, EPOLL_CTL_ADD, queue, &event) == 0 && pipe(ends) == 0);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        char byte;
+        /* The parent has closed it. */
+        CHECK(read(ends[0], &byte, 1) == 1);
+        /* Looks, so that it has armed, and lets the other one send. */
+        CHECK(epoll_wait(set, &event, 1, 0) == 0);
+        pid_t sender = fork();
+        CHECK(sender >= 0);
+        if (sender == 0) {
+            mqd_t other = mq_open("/q", O_WRONLY);
+            _exit(other < 0 || mq_send(other, "x", 1, 0) != 0);
+        }
+        int status;
+        CHECK(epoll_wait(set, &event, 1, 30000) == 1 && waitpid(sender, &status, 0) == sender && status == 0);
+        _exit(0);
+    }
+    CHECK(mq_close(queue) == 0 && write(ends[1], "x", 1) == 1);
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
+/* Where no doorbell can be armed poll says so, and does not sleep beside a message. */
+static void poll_that_cannot_arm(void)
+{
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        mqd_t queue = create();
+        CHECK(mq_send(queue, "x", 1, 0) == 0);
+        struct rlimit none = {0};
+        /* Root is not limited. */
+        CHECK(geteuid() != 0 || (setgid(65534) == 0 && setuid(65534) == 0));
+        CHECK(setrlimit(RLIMIT_NPROC, &none) == 0);
+        struct pollfd polled = {.fd = queue, .events = POLLIN};
+        CHECK(poll(&polled, 1, 30000) == -1 && errno == ENOMEM);
+        _exit(0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
@@ -246,6 +333,10 @@ static const struct {
     {"high_numbers", high_numbers},
     {"closed_while_it_is_used", closed_while_it_is_used},
     {"closed_by_a_handler", closed_by_a_handler},
+    {"select_of_all_there_may_be", select_of_all_there_may_be},
+    {"the_last_thread_ends", the_last_thread_ends},
+    {"a_set_that_was_inherited", a_set_that_was_inherited},
+    {"poll_that_cannot_arm", poll_that_cannot_arm},
 };
 
 int main(int count, char **words)

@@ -81,7 +81,9 @@ impl Core {
         let shared = self.shared();
         let held = self.lock(&shared, me, Wait::No)?;
         // N1, before the first one goes.
-        if !shared.expects_more() {
+        let expected = shared.expects_more();
+        shared.ledger.drain()?;
+        if !expected && shared.header.desk.slow_count.load(Ordering::Relaxed) == 0 {
             shared.header.notice.emptied();
         }
         let purged = shared.ledger.purge(|put| self.trim(put, TRIM_FROM));

@@ -137,7 +137,11 @@ impl Core {
             // Closed under us, or removed and made anew.
             return Err(io::Error::from_raw_os_error(libc::EBADF));
         }
-        Ok(self.keep_bell(self.bell_file()?))
+        let fifo = self.bell_file()?;
+        // Now, not when somebody polls: there are only so many pages for the pipes of one user, and at first a pipe has 16. If there
+        // are none left it has 2, and arming says so.
+        let _ = fifo.set_room();
+        Ok(self.keep_bell(fifo))
     }
 
     fn keep_bell(&self, fifo: Fifo) -> &Fifo {

@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 
 /// How long whoever fires waits until the registrant has been told.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// The name of its thread.
+const ATTENDANT: &str = "chappe-attend";
 /// How often the attendant looks after the dead, the doorbell and its registration.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -229,7 +231,7 @@ impl Core {
         if !self.attendant.is_running() {
             let post = Post::new(self.base.member.checked_fd()?)?;
             let (core, nudge) = (Arc::downgrade(self), Arc::clone(&self.attendant.nudge));
-            thread::spawn_quiet("chappe-attend", move || attend(&post, &core, &nudge))?;
+            thread::spawn_quiet(ATTENDANT, move || attend(&post, &core, &nudge))?;
             self.attendant.started.store(u64::from(process::generation()) + 1, Ordering::Release);
         }
         Ok(())
@@ -295,6 +297,7 @@ impl Post {
 fn attend(post: &Post, core: &Weak<Core>, nudge: &AtomicU32) {
     IS_ATTENDANT.set(true);
     loop {
+        process::end_if_abandoned(ATTENDANT);
         nudge.store(0, Ordering::SeqCst);
         let seen = post.notice().load();
         let due = {
@@ -362,14 +365,13 @@ impl Shared<'_> {
         self.header.notice.awaits_emptiness() && self.waiting(Side::Room) != 0
     }
 
-    /// N1: this message is about to leave the queue. `expected`: see [`expects_more`](Shared::expects_more). The lock is held, and the ring
-    /// is drained.
+    /// N1: this message is about to leave the queue. `expected`: see [`expects_more`](Shared::expects_more). The lock is held.
     #[inline(always)]
-    pub(super) fn note_if_last(&self, chosen: Chosen, expected: bool) {
-        let (notice, slow) = (&self.header.notice, &self.header.desk.slow_count);
-        if !expected && self.ledger.is_last(chosen) && slow.load(Ordering::Relaxed) == 0 {
-            notice.emptied();
+    pub(super) fn note_if_last(&self, chosen: Chosen, expected: bool) -> Result<(), Fault> {
+        if self.header.notice.awaits_emptiness() && !expected && self.ledger.is_last(chosen)? {
+            self.header.notice.emptied();
         }
+        Ok(())
     }
 
     /// Who sent the next message, as far as that is known: another may have its index by now. The lock is held.

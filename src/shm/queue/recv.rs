@@ -79,7 +79,7 @@ impl Core {
         let length = self.check_length(chosen.slot, chosen.meta)?;
         sink.fits(length)?;
         let redelivered = self.redelivered(chosen)?;
-        shared.note_if_last(chosen, expected);
+        shared.note_if_last(chosen, expected)?;
         if length <= self.layout.inline {
             self.copy(chosen, length, sink)?;
             shared.ledger.consume(chosen)?;
@@ -148,7 +148,7 @@ impl Core {
                     total += self.check_length(chosen.slot, chosen.meta)? as usize;
                     match batch.bytes.try_reserve(total) {
                         Ok(()) => {
-                            shared.note_if_last(chosen, expected);
+                            shared.note_if_last(chosen, expected)?;
                             shared.ledger.take(chosen, me)?;
                         }
                         Err(_) if taken.is_empty() => return Err(Fault::System(libc::ENOMEM)),
