@@ -87,8 +87,8 @@ impl Shared {
     /// Takes this process's registration back, if it has one.
     pub fn cancel_registration(&self) -> Result<(), Errno> {
         if self.registration().is_some() {
-            self.registration.store(0, Ordering::Relaxed);
             self.queue.cancel_notify().map_err(errno::of_access)?;
+            self.registration.store(0, Ordering::Relaxed);
         }
         Ok(())
     }
