@@ -21,12 +21,13 @@ use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 const CHUNK: usize = 1024;
 
 /// Descriptors below this are kept; it is what the kernel allows a process unless it was told otherwise.
-pub const DESCRIPTORS_MAX: usize = CHUNK * 1024;
+pub const DESCRIPTORS_MAX: usize = CHUNK * CHUNKS_MAX;
+const CHUNKS_MAX: usize = 1024;
 
 /// A word is null (nothing is known), odd (not ours, see [`not_ours`], or [`CLOSING`]), or the address of an entry.
 type Chunk = [AtomicPtr<Entry>; CHUNK];
 
-static CHUNKS: [AtomicPtr<Chunk>; DESCRIPTORS_MAX / CHUNK] = [const { AtomicPtr::new(null_mut()) }; _];
+static CHUNKS: [AtomicPtr<Chunk>; CHUNKS_MAX] = [const { AtomicPtr::new(null_mut()) }; CHUNKS_MAX];
 
 /// How many entries are in use: while none is, the wrappers have nothing to do.
 static ACTIVE: AtomicUsize = AtomicUsize::new(0);
