@@ -114,7 +114,7 @@ fn a_message_right_behind_a_purge_is_told_of() {
             assert_eq!(queue.purge().unwrap(), 1);
         });
         assert_eq!(queue.peek(9).unwrap().len(), 1);
-        assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok(()), "round {round}");
+        assert_eq!(told.recv_timeout(NET), Ok(()), "round {round}");
         options(dir.path()).unlink("/q").unwrap();
     }
 }
@@ -492,68 +492,60 @@ fn a_doorbell_made_by_a_member_of_the_group_is_for_the_group() {
 
 // ---------------------------------------------------------------------------------------------- found by a second review
 
-/// How long to go on looking for a race.
-fn rounds() -> impl Iterator<Item = u32> {
-    let until = Instant::now() + Duration::from_secs(3);
-    (0..20_000).take_while(move |_| Instant::now() < until)
+/// A full queue of one message, somebody who waits to send another one, what is done then, and what must hold when that one has sent;
+/// again and again, since it is a race.
+fn beside_a_blocked_sender(test: impl Fn(&Queue), after: impl Fn(&Queue)) {
+    let (dir, until) = (scratch(), Instant::now() + Duration::from_secs(3));
+    for _ in (0..20_000).take_while(|_| Instant::now() < until) {
+        let mut options = options(dir.path());
+        let queue = options.capacity(1).create("/q").unwrap();
+        let sender = options.open("/q").unwrap();
+        queue.send(b"old", 0).unwrap();
+        thread::scope(|scope| {
+            let blocked = scope.spawn(|| sender.send(b"new", 0).unwrap());
+            while queue.stat().unwrap().counters.send_blocked == 0 {
+                thread::yield_now();
+            }
+            test(&queue);
+            // Whatever the test received: there is room.
+            blocked.join().unwrap();
+            after(&queue);
+        });
+        drop((queue, sender));
+        options.unlink("/q").unwrap();
+    }
 }
 
 /// Row N1, `handover.registration`. *Attend* drains, then looks who waits to send. A sender that claims in between is seen by neither: it
 /// waits no more, and was not claimed yet. The registration becomes READY, and is told of the message of one who waited.
 #[test]
 fn a_sender_that_claims_between_drain_and_look_makes_the_queue_look_empty() {
-    let dir = scratch();
-    for round in rounds() {
-        let mut options = options(dir.path());
-        options.capacity(1);
-        let queue = options.create("/q").unwrap();
-        let sender = options.open("/q").unwrap();
-        queue.send(b"old", 0).unwrap();
-        thread::scope(|scope| {
-            scope.spawn(|| sender.send(b"new", 0).unwrap());
-            while queue.stat().unwrap().counters.send_blocked == 0 {
-                thread::yield_now();
-            }
-            // Its attendant is woken, and looks around while the next two lines run.
-            queue.notify(|_| ()).unwrap();
-            assert_eq!(queue.try_recv().unwrap().data, b"old");
-        });
-        assert!(queue.registered().unwrap().is_some(), "told of the message of one who had waited, in round {round}");
-        drop((queue, sender));
-        options.unlink("/q").unwrap();
-    }
+    let register_and_receive = |queue: &Queue| {
+        // Its attendant is woken, and looks around while the next line runs.
+        queue.notify(|_| ()).unwrap();
+        assert_eq!(queue.try_recv().unwrap().data, b"old");
+    };
+    beside_a_blocked_sender(register_and_receive, |queue| {
+        assert!(queue.registered().unwrap().is_some(), "told of the message of one who had waited");
+    });
 }
 
 /// Who says *empty* may rely on being told of what comes. What comes between its look and its *attend* is not told of: then the queue is
 /// not empty any more, so the registration stays FULL.
 #[test]
 fn what_comes_while_one_says_empty_is_not_told_of() {
-    let dir = scratch();
-    for round in rounds() {
-        let mut options = options(dir.path());
-        options.capacity(1);
-        let queue = options.create("/q").unwrap();
-        let sender = options.open("/q").unwrap();
-        queue.send(b"old", 0).unwrap();
-        thread::scope(|scope| {
-            scope.spawn(|| sender.send(b"new", 0).unwrap());
-            while queue.stat().unwrap().counters.send_blocked == 0 {
-                thread::yield_now();
+    let register_and_drain = |queue: &Queue| {
+        let (tell, told) = channel();
+        queue.notify(move |_| tell.send(()).unwrap()).unwrap();
+        assert_eq!(queue.try_recv().unwrap().data, b"old");
+        match queue.try_recv() {
+            Ok(received) => assert_eq!(received.data, b"new"),
+            // Registered, and the queue was seen empty: the message that comes now must be told of.
+            Err(RecvError::Empty) => {
+                assert!(told.recv_timeout(NET).is_ok(), "not told; {} in the queue", queue.len().unwrap());
             }
-            let (tell, told) = channel();
-            queue.notify(move |_| tell.send(()).unwrap()).unwrap();
-            assert_eq!(queue.try_recv().unwrap().data, b"old");
-            match queue.try_recv() {
-                Ok(received) => assert_eq!(received.data, b"new"),
-                // Registered, and the queue was seen empty: the message that comes now must be told of.
-                Err(RecvError::Empty) => {
-                    let heard = told.recv_timeout(Duration::from_secs(5));
-                    assert!(heard.is_ok(), "round {round}: not told; {} in the queue", queue.len().unwrap());
-                }
-                Err(error) => panic!("{error}"),
-            }
-        });
-        drop((queue, sender));
-        options.unlink("/q").unwrap();
-    }
+            Err(error) => panic!("{error}"),
+        }
+    };
+    beside_a_blocked_sender(register_and_drain, |_| ());
 }

@@ -2,6 +2,7 @@
  *
  *   mqueue MODE COUNT SENDER_CPU RECEIVER_CPU DEPTH
  *
+ * polled    as pair, on a queue that has been polled once
  * pair      one thread sends 64 bytes and receives them again        prints ns a message
  * stream    one process sends, another receives                     prints messages a second
  * one-way   two processes answer each other; half of the way there and back     prints p50 p99 p99.9 in ns
@@ -14,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <mqueue.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -115,9 +117,8 @@ static void print_quantiles(uint64_t *latency, long n)
     printf("%lu %lu %lu\n", latency[n / 2], latency[n * 99 / 100], latency[n * 999 / 1000]);
 }
 
-static void pair(void)
+static void pairs(mqd_t q)
 {
-    mqd_t q = queue();
     uint64_t message[SIZE / 8] = {0}, answer[SIZE / 8], start = 0;
     pin(cpus[0]);
     for (long i = -count / 10; i < count; i++) {
@@ -129,6 +130,25 @@ static void pair(void)
         must(answer[0] == message[0], "a message came back changed");
     }
     printf("%.1f\n", (double)(now() - start) / (double)count);
+}
+
+static void pair(void)
+{
+    pairs(queue());
+}
+
+static mqd_t polled_queue(void)
+{
+    mqd_t q = queue();
+    struct pollfd look = {.fd = q, .events = POLLIN};
+    if (poll(&look, 1, 0) != 0)
+        die("poll");
+    return q;
+}
+
+static void polled(void)
+{
+    pairs(polled_queue());
 }
 
 static void stream(void)
@@ -244,7 +264,7 @@ int main(int argc, char **argv)
         const char *name;
         void (*run)(void);
     } modes[] = {
-        {"pair", pair}, {"stream", stream}, {"one-way", one_way}, {"sleeping", sleeping}, {"depth", fill_and_drain},
+        {"pair", pair}, {"polled", polled}, {"stream", stream}, {"one-way", one_way}, {"sleeping", sleeping}, {"depth", fill_and_drain},
     };
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         if (strcmp(argv[1], modes[i].name) == 0)

@@ -1,6 +1,5 @@
 //! System calls, each wrapped once, with no policy. Everything that is unsafe because the kernel is on the other side is here.
 
-pub(crate) mod bell;
 pub(crate) mod bytelock;
 pub(crate) mod fifo;
 pub(crate) mod file;
@@ -10,6 +9,7 @@ pub(crate) mod keeper;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod mqueue;
+pub(crate) mod mqueue_notify;
 pub(crate) mod process;
 pub(crate) mod semaphore;
 pub(crate) mod thread;

@@ -2,7 +2,7 @@
 
 use super::MessageQueue;
 use crate::posix::error::NotifyError;
-use crate::sys::bell::{self, Bell};
+use crate::sys::mqueue_notify::{self, Bell};
 use crate::sys::thread;
 use std::io;
 use std::os::fd::AsFd;
@@ -55,7 +55,7 @@ impl MessageQueue {
             Ok(_) => Ok(()),
             Err(error) => {
                 // The registration is this call's, and with the socket gone it could tell nobody.
-                let _ = bell::unregister(self.as_fd());
+                let _ = mqueue_notify::unregister(self.as_fd());
                 Err(refused(&error))
             }
         }
@@ -99,7 +99,7 @@ impl MessageQueue {
     /// # Errors
     /// [`NotifyError::System`], for no reason that is known.
     pub fn cancel_notify(&self) -> Result<(), NotifyError> {
-        bell::unregister(self.as_fd()).map_err(|error| refused(&error))
+        mqueue_notify::unregister(self.as_fd()).map_err(|error| refused(&error))
     }
 }
 
