@@ -97,8 +97,10 @@ pub enum OpenError {
         /// The number of places.
         max: u32,
     },
-    /// Shared words of the object make no sense.
-    #[error("{name} is corrupt: a process wrote words into it that make no sense; unlink it and create it anew")]
+    /// Shared words of the object make no sense, or the file was shortened.
+    #[error(
+        "{name} is corrupt: a process wrote words into it that make no sense, or shortened its file; unlink it and create it anew"
+    )]
     Corrupt {
         /// The object's name, or what is known of it.
         name: String,
@@ -175,8 +177,8 @@ pub enum SendError {
     /// The lock stayed with a live process that does not run: for half a second (`try_` forms), or past the deadline.
     #[error("a stopped process holds the lock")]
     Busy,
-    /// A shared word makes no sense.
-    #[error("the queue is corrupt: a shared word makes no sense")]
+    /// A shared word makes no sense, or the file was shortened.
+    #[error("the queue is corrupt: a shared word makes no sense, or its file was shortened")]
     Corrupt,
     /// After fork, or in a system call: the operating system refused, with this error number.
     #[error("system error {0}")]
@@ -214,8 +216,8 @@ pub enum RecvError {
     /// The lock stayed with a live process that does not run: for half a second (`try_` forms), or past the deadline.
     #[error("a stopped process holds the lock")]
     Busy,
-    /// A shared word makes no sense.
-    #[error("the queue is corrupt: a shared word makes no sense")]
+    /// A shared word makes no sense, or the file was shortened.
+    #[error("the queue is corrupt: a shared word makes no sense, or its file was shortened")]
     Corrupt,
     /// After fork, or in a system call: the operating system refused, with this error number.
     #[error("system error {0}")]
@@ -263,8 +265,8 @@ pub enum AcquireError {
     /// The lock stayed with a live process that does not run: for half a second (`try_` forms), or past the deadline.
     #[error("a stopped process holds the lock")]
     Busy,
-    /// A shared word makes no sense.
-    #[error("the semaphore is corrupt: a shared word makes no sense")]
+    /// A shared word makes no sense, or the file was shortened.
+    #[error("the semaphore is corrupt: a shared word makes no sense, or its file was shortened")]
     Corrupt,
     /// After fork, or in a system call: the operating system refused, with this error number.
     #[error("system error {0}")]
@@ -278,8 +280,8 @@ pub enum AccessError {
     /// The lock stayed with a live process that does not run, for half a second.
     #[error("a stopped process holds the lock")]
     Busy,
-    /// A shared word makes no sense.
-    #[error("the object is corrupt: a shared word makes no sense")]
+    /// A shared word makes no sense, or the file was shortened.
+    #[error("the object is corrupt: a shared word makes no sense, or its file was shortened")]
     Corrupt,
     /// There is no room to write down another permit ([`split`](crate::Permit::split)), or the number is out of range.
     #[error("there is no room for it")]
@@ -299,8 +301,8 @@ pub enum NotifyError {
     /// The lock stayed with a live process that does not run, for half a second.
     #[error("a stopped process holds the lock")]
     Busy,
-    /// A shared word makes no sense.
-    #[error("the queue is corrupt: a shared word makes no sense")]
+    /// A shared word makes no sense, or the file was shortened.
+    #[error("the queue is corrupt: a shared word makes no sense, or its file was shortened")]
     Corrupt,
     /// The operating system refused (no thread could be started, say), with this error number.
     #[error("system error {0}")]

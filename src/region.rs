@@ -1,11 +1,13 @@
 //! A region: one mapped file, and the only maker of references into it. It knows offsets and lengths; what lies there is
 //! the business of whoever asks.
 //!
-//! The file can be shortened by whoever may write it, and touching a page beyond its end is then a SIGBUS: see SECURITY.md.
+//! The file can be shortened by whoever may write it. What is touched beyond its end then are zeros of this process's own, and the
+//! region is *lost*: what was read from it is not to be believed, and what was written there nobody sees.
 
 use crate::raw::Shared;
 use crate::sys::file;
 use crate::sys::memory::{self, Mapping};
+use crate::sys::sigbus::Watched;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,7 +17,7 @@ const LINE: usize = 64;
 
 /// See the module.
 pub(crate) struct Region {
-    mapping: Mapping,
+    watched: Watched,
 }
 
 /// The place of `len` values of type `T`, checked against one region.
@@ -37,13 +39,13 @@ impl Region {
     pub(crate) fn new(fd: BorrowedFd<'_>, len: u64) -> io::Result<Region> {
         let len = usize::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
         let through = file::reopen(fd)?;
-        Ok(Region { mapping: Mapping::new(through.as_fd(), len)? })
+        Ok(Region { watched: Watched::new(Mapping::new(through.as_fd(), len)?) })
     }
 
     /// As [`new`](Region::new), but fork children do not inherit it.
     pub(crate) fn for_this_process(fd: BorrowedFd<'_>, len: u64) -> io::Result<Region> {
         let region = Region::new(fd, len)?;
-        region.mapping.keep_from_children()?;
+        region.mapping().keep_from_children()?;
         Ok(region)
     }
 
@@ -51,7 +53,18 @@ impl Region {
     /// what is stored there.
     pub(crate) fn to_look(fd: BorrowedFd<'_>, len: u64) -> io::Result<Region> {
         let len = usize::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        Ok(Region { mapping: Mapping::copy(fd, len)? })
+        Ok(Region { watched: Watched::new(Mapping::copy(fd, len)?) })
+    }
+
+    #[inline(always)]
+    fn mapping(&self) -> &Mapping {
+        self.watched.mapping()
+    }
+
+    /// Whether a page was missing that was touched before this call. It stays so. (A copy tells by itself.)
+    #[inline(always)]
+    pub(crate) fn is_lost(&self) -> bool {
+        self.watched.is_lost()
     }
 
     /// The area of `len` values at `offset`. A place outside the region is a fault of ours, not of a peer: the layout was
@@ -59,7 +72,7 @@ impl Region {
     pub(crate) fn area<T: Shared>(&self, offset: u64, len: u64) -> Area<T> {
         let (offset, len) = (usize::try_from(offset).unwrap_or(usize::MAX), usize::try_from(len).unwrap_or(usize::MAX));
         let end = len.checked_mul(size_of::<T>()).and_then(|bytes| bytes.checked_add(offset));
-        assert!(end.is_some_and(|end| end <= self.mapping.len()), "an area outside its region");
+        assert!(end.is_some_and(|end| end <= self.mapping().len()), "an area outside its region");
         assert!(offset.is_multiple_of(align_of::<T>()), "an area out of alignment");
         Area { offset, len, of: PhantomData }
     }
@@ -67,9 +80,9 @@ impl Region {
     /// The values of an area.
     #[inline(always)]
     pub(crate) fn slice<T: Shared>(&self, area: &Area<T>) -> &[T] {
-        debug_assert!(area.offset + area.len * size_of::<T>() <= self.mapping.len());
+        debug_assert!(area.offset + area.len * size_of::<T>() <= self.mapping().len());
         // SAFETY: by A1 the offset lies within the mapping.
-        let first = unsafe { self.mapping.address().add(area.offset) }.cast::<T>();
+        let first = unsafe { self.mapping().address().add(area.offset) }.cast::<T>();
         // SAFETY: by A1 `len` values lie within the mapping, which is page-aligned, so they are aligned; `T: Shared` is
         // valid for every bit pattern and all atomics, so what other processes store meanwhile breaks no rule of a shared
         // reference. The mapping lives as long as `self`.
@@ -82,7 +95,7 @@ impl Region {
         &self.slice(area)[0]
     }
 
-    /// Copies bytes into the region; false, and nothing copied, if they do not lie within it.
+    /// Copies bytes into the region; false if they do not lie within it, and then nothing is copied, or if it is lost.
     #[inline]
     pub(crate) fn copy_in(&self, offset: u64, bytes: &[u8]) -> bool {
         let Some(to) = self.bytes_at(offset, bytes.len()) else { return false };
@@ -90,11 +103,11 @@ impl Region {
         // mapping of ours overlaps. No reference to payload bytes exists anywhere. A peer that breaks the protocol can store
         // to them meanwhile; the bytes are then its garbage, as they would be had it stored before.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
-        true
+        !self.watched.is_lost_by_now()
     }
 
     /// Appends bytes of the region to a vector that has room for them; false, and nothing appended, if they do not lie within
-    /// it. (The caller makes the room, for a length that a peer wrote must not abort the process.)
+    /// it, or if it is lost. (The caller makes the room, for a length that a peer wrote must not abort the process.)
     #[inline]
     pub(crate) fn copy_to_vec(&self, offset: u64, len: usize, to: &mut Vec<u8>) -> bool {
         let Some(from) = self.bytes_at(offset, len) else { return false };
@@ -106,18 +119,22 @@ impl Region {
         let place = unsafe { to.as_mut_ptr().add(end) };
         // SAFETY: as in `copy_in`, with the vector's spare room as the other side.
         unsafe { std::ptr::copy_nonoverlapping(from, place, len) };
+        if self.watched.is_lost_by_now() {
+            return false;
+        }
         // SAFETY: these bytes have just been written.
         unsafe { to.set_len(end + len) };
         true
     }
 
-    /// Copies bytes of the region into a slice of the same length; false, and nothing copied, if they do not lie within it.
+    /// Copies bytes of the region into a slice of the same length; false if they do not lie within it, and then nothing is copied, or
+    /// if it is lost.
     #[inline]
     pub(crate) fn copy_out(&self, offset: u64, to: &mut [u8]) -> bool {
         let Some(from) = self.bytes_at(offset, to.len()) else { return false };
         // SAFETY: as in `copy_in`, the other way round.
         unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
-        true
+        !self.watched.is_lost_by_now()
     }
 
     /// Asks for the lines of `len` bytes at `offset`, for reading.
@@ -145,10 +162,10 @@ impl Region {
     fn bytes_at(&self, offset: u64, len: usize) -> Option<*mut u8> {
         let offset = usize::try_from(offset).ok()?;
         let end = offset.checked_add(len)?;
-        if end > self.mapping.len() {
+        if end > self.mapping().len() {
             return None;
         }
         // SAFETY: `offset` is at most the mapping's length.
-        Some(unsafe { self.mapping.address().add(offset) }.as_ptr())
+        Some(unsafe { self.mapping().address().add(offset) }.as_ptr())
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 /// What can go wrong below the verbs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// A shared word makes no sense.
+    /// A shared word makes no sense, or the file was shortened.
     Corrupt,
     /// A live process keeps the lock.
     Busy,
@@ -27,14 +27,19 @@ impl From<Corrupt> for Fault {
 
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Fault {
-        Fault::System(error.raw_os_error().unwrap_or(libc::EIO))
+        match error.kind() {
+            io::ErrorKind::InvalidData => Fault::Corrupt,
+            _ => Fault::System(error.raw_os_error().unwrap_or(libc::EIO)),
+        }
     }
 }
 
 impl From<Fault> for io::Error {
     fn from(fault: Fault) -> io::Error {
         match fault {
-            Fault::Corrupt => io::Error::new(io::ErrorKind::InvalidData, "a shared word makes no sense"),
+            Fault::Corrupt => {
+                io::Error::new(io::ErrorKind::InvalidData, "a shared word makes no sense, or the file was shortened")
+            }
             Fault::Busy => io::Error::from_raw_os_error(libc::EBUSY),
             Fault::Full => io::Error::from_raw_os_error(libc::EUSERS),
             Fault::Interrupted => io::Error::from_raw_os_error(libc::EINTR),

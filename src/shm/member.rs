@@ -278,10 +278,19 @@ impl Member {
     }
 
     /// The descriptor, if it leads to the object. Else somebody closed it under us, and its number is used again: nothing is to be
-    /// done to that other file, on which all bytes are free.
+    /// done to that other file, on which all bytes are free. Nor to a file that was shortened: reserving pages would make it longer
+    /// again, with zeros for words.
     pub(crate) fn checked_fd(&self) -> io::Result<BorrowedFd<'_>> {
-        let same = file::facts(self.fd()).is_ok_and(|facts| facts.same_file(self.facts));
-        if same { Ok(self.fd()) } else { Err(io::Error::from_raw_os_error(libc::EBADF)) }
+        match self.own_file() {
+            None => Err(io::Error::from_raw_os_error(libc::EBADF)),
+            Some(facts) if facts.size < self.facts.size => Err(io::ErrorKind::InvalidData.into()),
+            Some(_) => Ok(self.fd()),
+        }
+    }
+
+    /// What is to be told of the object's file, if the descriptor leads there still.
+    fn own_file(&self) -> Option<Facts> {
+        file::facts(self.fd()).ok().filter(|facts| facts.same_file(self.facts))
     }
 
     pub(crate) fn check_file(&self) -> Result<(), Fault> {
@@ -411,7 +420,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        if self.checked_fd().is_err() {
+        if self.own_file().is_none() {
             self.fd.disown();
         }
         if held::is_held(self.fd()) {

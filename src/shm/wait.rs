@@ -185,6 +185,8 @@ pub(crate) fn sleep_for<T, E: From<Fault>>(
             // The kernel has restarted the others. Looked once more all the same: what came meanwhile is received.
             Slept::Interrupted => interrupted = true,
             Slept::TimedOut => awaited.over()?,
+            // The page that the word was in is gone.
+            Slept::Refused(libc::EFAULT) => return Err(Fault::Corrupt.into()),
             Slept::Refused(errno) => return Err(Fault::System(errno).into()),
         }
     }

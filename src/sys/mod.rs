@@ -12,5 +12,6 @@ pub(crate) mod mqueue;
 pub(crate) mod mqueue_notify;
 pub(crate) mod process;
 pub(crate) mod semaphore;
+pub(crate) mod sigbus;
 pub(crate) mod thread;
 pub(crate) mod time;

@@ -53,8 +53,8 @@ fn ask(number: u32) -> Option<u32> {
     before.map(u32::trailing_ones)
 }
 
-/// Starts a thread that blocks all signals, so that the program's handlers run where the program expects them. Its stack is
-/// small: what it runs is ours.
+/// Starts a thread that blocks all signals, so that the program's handlers run where the program expects them; but not SIGBUS, which
+/// [watched](super::sigbus) mappings need. Its stack is small: what it runs is ours.
 pub(crate) fn spawn_quiet(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     spawn(std::thread::Builder::new().name(name.into()).stack_size(128 << 10), run)
 }
@@ -76,6 +76,8 @@ fn block_signals() -> libc::sigset_t {
     let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigfillset writes a whole set and cannot fail with a valid pointer.
     unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: `all` was written above; it fails only for a number that is no signal's.
+    unsafe { libc::sigdelset(all.as_mut_ptr(), libc::SIGBUS) };
     // SAFETY: `all` was written above, `before` has room for a set; the call fails only for an unknown first argument.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
     // SAFETY: the call above has written it.

@@ -308,7 +308,11 @@ impl Core {
         }
     }
 
+    /// Takes the lock; refuses what was lost.
     fn lock<'a>(&self, shared: &'a Shared<'a>, me: Owner, wait: Wait) -> Result<Held<'a, Shared<'a>>, Fault> {
+        if self.region.is_lost() {
+            return Err(Fault::Corrupt);
+        }
         self.base.member.lock(shared, me, wait)
     }
 

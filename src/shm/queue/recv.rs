@@ -71,7 +71,8 @@ impl Core {
         self.look_after_dead(me, wait)?;
         let life = self.life_before_drain();
         let shared = self.shared();
-        let held = self.lock(&shared, me, wait)?;
+        // Whether the region is lost is seen when a message has been copied, or when there is none.
+        let held = self.base.member.lock(&shared, me, wait)?;
         let expected = shared.expects_more();
         let Some(chosen) = shared.ledger.choose()? else {
             return self.nothing_left(life);
@@ -229,6 +230,7 @@ impl Core {
     /// There is no message, and the lock is held: is that the end? `life` was read before the drain.
     fn nothing_left<T>(&self, life: Life) -> Result<Option<T>, RecvError> {
         match life {
+            _ if self.region.is_lost() => Err(RecvError::Corrupt),
             Life::Closed if !self.watching() => Err(RecvError::Closed),
             Life::Unlinked if !self.watching() => Err(RecvError::Unlinked),
             _ => Ok(None),

@@ -235,8 +235,11 @@ impl Core {
         slot.meta.store(Meta::new(length, priority).raw(), Ordering::Relaxed);
         slot.redelivered.store(0, Ordering::Relaxed);
         slot.sender.store(me.bits(), Ordering::Relaxed);
-        let written = self.region.copy_in(self.layout.payload(claim.slot, length), message);
-        debug_assert!(written, "the layout has room for every slot");
+        if !self.region.copy_in(self.layout.payload(claim.slot, length), message) {
+            // The layout has room for every slot: the region is lost, and with it the claim.
+            self.base.member.leave_untidy();
+            return Err(SendError::Corrupt);
+        }
         Ok(())
     }
 
@@ -287,8 +290,8 @@ impl NoSpace for Fault {
 }
 
 fn no_space(error: io::Error) -> SendError {
-    match error.raw_os_error() {
-        Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => SendError::NoSpace,
-        other => SendError::System(other.unwrap_or(libc::EIO)),
+    match Fault::from(error) {
+        Fault::System(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => SendError::NoSpace,
+        fault => fault.into(),
     }
 }

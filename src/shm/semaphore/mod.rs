@@ -367,13 +367,16 @@ impl Core {
         Life::from_word(self.header().life.load(Ordering::Acquire))
     }
 
-    /// Does something under the lock, then wakes whom it concerns.
+    /// Does something under the lock, then wakes whom it concerns. Refuses what was lost.
     fn locked<T, E: From<Fault>>(
         &self,
         me: Owner,
         wait: Wait,
         act: impl FnOnce(&Permits<'_>, &mut Wakes) -> Result<T, E>,
     ) -> Result<T, E> {
+        if self.region.is_lost() {
+            return Err(Fault::Corrupt.into());
+        }
         let shared = self.shared();
         let mut wakes = Wakes { first: None, ring: false };
         let held = self.base.member.lock(&shared, me, wait)?;
