@@ -36,4 +36,5 @@ cases! {
     the_last_thread_ends
     a_set_that_was_inherited
     poll_that_cannot_arm
+    a_file_that_is_shortened
 }

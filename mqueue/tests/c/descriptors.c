@@ -321,6 +321,31 @@ static void poll_that_cannot_arm(void)
     CHECK(waitpid(child, &status, 0) == child && status == 0);
 }
 
+static void end_here(int signal)
+{
+    _exit(signal == SIGBUS ? 0 : 1);
+}
+
+/* A queue whose file somebody has shortened is damaged, and nothing worse; the program's own SIGBUS is its own. */
+static void a_file_that_is_shortened(void)
+{
+    struct sigaction own = {.sa_handler = end_here};
+    CHECK(sigaction(SIGBUS, &own, NULL) == 0);
+    mqd_t queue = create();
+    char path[4096], buffer[32];
+    snprintf(path, sizeof path, "%s/chappe.mq.q", getenv("CHAPPE_DIR"));
+    CHECK(mq_send(queue, "x", 1, 0) == 0 && truncate(path, 0) == 0);
+    CHECK(mq_receive(queue, buffer, sizeof buffer, NULL) == -1 && (errno == EBADMSG || errno == EAGAIN));
+    CHECK(mq_receive(queue, buffer, sizeof buffer, NULL) == -1 && errno == EBADMSG);
+    CHECK(mq_send(queue, "x", 1, 0) == -1 && errno == EBADMSG);
+    CHECK(mq_close(queue) == 0);
+    char *page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, open(path, O_RDWR), 0);
+    CHECK(page != MAP_FAILED);
+    puts("done");
+    fflush(stdout);
+    _exit(2 + *(volatile char *)page);
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
@@ -337,6 +362,7 @@ static const struct {
     {"the_last_thread_ends", the_last_thread_ends},
     {"a_set_that_was_inherited", a_set_that_was_inherited},
     {"poll_that_cannot_arm", poll_that_cannot_arm},
+    {"a_file_that_is_shortened", a_file_that_is_shortened},
 };
 
 int main(int count, char **words)
