@@ -1,4 +1,5 @@
-//! What the library exports: the API, the wrappers, and nothing else. `nm` (of the binutils) reads it.
+//! What the library exports: the API, the wrappers, and nothing else; and that it stays once it is loaded. `nm` and `readelf` (of the
+//! binutils) read it.
 
 mod common;
 
@@ -52,19 +53,30 @@ const WRAPPERS: [&str; 27] = [
 
 #[test]
 fn nothing_is_exported_but_the_api_and_the_wrappers() {
-    let output = Command::new("nm").args(["-D", "--defined-only"]).arg(common::library()).output();
-    let output = match output {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            println!("skipped: there is no nm (package binutils)");
-            return;
-        }
-        output => output.unwrap(),
-    };
-    assert!(output.status.success(), "{}", common::text(&output));
-    let text = String::from_utf8(output.stdout).unwrap();
+    let Some(text) = read_by("nm", &["-D", "--defined-only"]) else { return };
     let mut found: Vec<&str> = text.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
     found.sort_unstable();
     let mut wanted: Vec<&str> = API.iter().chain(&WRAPPERS).copied().collect();
     wanted.sort_unstable();
     assert_eq!(found, wanted);
+}
+
+/// `dlclose` would take the code away from threads and handlers that are still there.
+#[test]
+fn it_cannot_be_unloaded() {
+    let Some(text) = read_by("readelf", &["--dynamic", "--wide"]) else { return };
+    assert!(text.contains("NODELETE"), "{text}");
+}
+
+/// What a tool prints of the library; `None` if there is no such tool.
+fn read_by(tool: &str, arguments: &[&str]) -> Option<String> {
+    let output = match Command::new(tool).args(arguments).arg(common::library()).output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            println!("skipped: there is no {tool} (package binutils)");
+            return None;
+        }
+        output => output.unwrap(),
+    };
+    assert!(output.status.success(), "{}", common::text(&output));
+    Some(String::from_utf8(output.stdout).unwrap())
 }
