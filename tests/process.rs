@@ -222,9 +222,13 @@ fn a_signal_handler_interrupts_nothing() {
     let mut worker = fixture.start("signal", &[]);
     let before = fixture.recv_blocked();
     worker.tell("go");
+    let thread: i32 = worker.answer().parse().unwrap();
     fixture.until_receiver_sleeps(before, &worker);
     for count in 1..=20 {
-        signal(worker.pid(), libc::SIGUSR1);
+        // To the thread that waits: a signal to the process may come to another one.
+        // SAFETY: it takes numbers.
+        let sent = unsafe { libc::syscall(libc::SYS_tgkill, worker.pid() as i32, thread, libc::SIGUSR1) };
+        assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
         worker.expect(&format!("signal {count}"));
         until("it sleeps again", || asleep(worker.pid()));
     }
@@ -233,7 +237,6 @@ fn a_signal_handler_interrupts_nothing() {
     worker.finish();
 }
 
-/// Waits for a message while signals come, each of which says so.
 /// Installs a handler, which may only do what is async-signal-safe; system calls that it interrupts are not restarted.
 fn on_sigusr1(handler: extern "C" fn(i32)) {
     // SAFETY: a C struct of numbers; all-zero means no flags (above all, not to restart system calls) and an empty mask.
@@ -244,6 +247,7 @@ fn on_sigusr1(handler: extern "C" fn(i32)) {
     assert_eq!(installed, 0);
 }
 
+/// Waits for a message while signals come, each of which says so.
 fn part_signal(arguments: &[String]) {
     extern "C" fn on_signal(_: i32) {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
@@ -263,6 +267,7 @@ fn part_signal(arguments: &[String]) {
     on_sigusr1(on_signal);
     say("ready");
     hear();
+    say(rustix::thread::gettid().as_raw_nonzero());
     assert_eq!(queue.recv_timeout(NET).unwrap().data, b"message");
     say("received");
 }
