@@ -65,15 +65,21 @@ impl Event {
         futex::wait_watching(&self.0, announced.0, watched, timeout)
     }
 
-    /// As [`sleep`](Event::sleep), and no longer than `interrupt` is 0 and no signal handler runs that was installed without
-    /// SA_RESTART.
+    /// As [`sleep`](Event::sleep), and no longer than until somebody dies who has bequeathed `will`.
+    pub(crate) fn sleep_or_bequest(&self, announced: Announced, will: &AtomicU32, timeout: Duration) -> futex::Slept {
+        futex::wait_or_bequest(&self.0, announced.0, will, timeout)
+    }
+
+    /// As [`sleep_or_bequest`](Event::sleep_or_bequest), and no longer than `interrupt` is 0 and no signal handler runs that was
+    /// installed without SA_RESTART.
     pub(crate) fn sleep_interruptibly(
         &self,
         announced: Announced,
+        will: &AtomicU32,
         interrupt: &AtomicU32,
         timeout: Duration,
     ) -> futex::Slept {
-        futex::wait_interruptibly(&self.0, announced.0, interrupt, timeout)
+        futex::wait_interruptibly(&self.0, announced.0, will, interrupt, timeout)
     }
 
     /// Wakes up to `news` sleepers if there may be any. The caller has just published by an atomic read-modify-write. Returns

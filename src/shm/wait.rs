@@ -91,6 +91,9 @@ pub(crate) trait Awaited {
     fn interrupted(&self) -> bool {
         false
     }
+    /// Wakes everybody who waits for whatever it is: one who may have owed them a wake has died. Called only if
+    /// [`sleep`](Awaited::sleep) tells of such a death.
+    fn wake_all(&self) {}
     /// Counts a call that sleeps.
     fn blocked(&self);
     /// Sleeps until a signal after `announced`, at most `timeout`, or until there is another reason to look.
@@ -182,6 +185,8 @@ pub(crate) fn sleep_for<T, E: From<Fault>>(
                 looked = Instant::now();
             }
             Slept::Awake => {}
+            // Whose wake it was is not known: all look.
+            Slept::Bequeathed => awaited.wake_all(),
             // The kernel has restarted the others. Looked once more all the same: what came meanwhile is received.
             Slept::Interrupted => interrupted = true,
             Slept::TimedOut => awaited.over()?,

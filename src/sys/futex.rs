@@ -4,7 +4,7 @@
 
 use rustix::io::Errno;
 use rustix::thread::futex::{self, Flags, Timespec};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// How a sleep ended.
@@ -14,6 +14,8 @@ pub(crate) enum Slept {
     Awake,
     /// The time ran out.
     TimedOut,
+    /// The kernel has told of a death: see [`bequest`](super::bequest).
+    Bequeathed,
     /// A signal handler ran that was installed without SA_RESTART, or the word for interruptions was changed.
     Interrupted,
     /// The kernel refused, with this error number: the word is not mapped any more, say.
@@ -50,17 +52,37 @@ pub(crate) fn wait_watching(
     }
 }
 
-/// As [`wait`], and also while `interrupt` is 0 and no signal handler runs that was installed without SA_RESTART: the kernel
-/// restarts this call after others, which it does with no other timed wait on a futex. On a kernel that does not have the call (before
-/// 5.16) every handler interrupts, and `interrupt` is looked at only before the sleep.
-pub(crate) fn wait_interruptibly(word: &AtomicU32, expected: u32, interrupt: &AtomicU32, timeout: Duration) -> Slept {
-    let waits = [one_of_several(word, expected), one_of_several(interrupt, 0)];
-    let until = instant_after(timeout);
-    match futex::waitv(&waits, futex::WaitvFlags::empty(), Some(&until), futex::ClockId::Monotonic) {
-        Ok(1) | Err(Errno::INTR) => Slept::Interrupted,
-        Ok(_) | Err(Errno::AGAIN) => Slept::Awake,
+/// As [`wait`], and also until somebody dies who has bequeathed `will`. On a kernel that cannot sleep on two words (before 5.16) only the
+/// first counts.
+pub(crate) fn wait_or_bequest(word: &AtomicU32, expected: u32, will: &AtomicU32, timeout: Duration) -> Slept {
+    let waits = [one_of_several(word, expected), as_it_is(will)];
+    match futex::waitv(&waits, futex::WaitvFlags::empty(), Some(&instant_after(timeout)), futex::ClockId::Monotonic) {
+        Ok(1) => Slept::Bequeathed,
+        Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Slept::Awake,
         Err(Errno::TIMEDOUT) => Slept::TimedOut,
         // Filters of containers that are older than the call answer with EPERM.
+        Err(Errno::NOSYS | Errno::PERM) => wait(word, expected, timeout),
+        Err(errno) => Slept::Refused(errno.raw_os_error()),
+    }
+}
+
+/// As [`wait_or_bequest`], and also while `interrupt` is 0 and no signal handler runs that was installed without SA_RESTART: the kernel
+/// restarts this call after others, which it does with no other timed wait on a futex. On a kernel that does not have the call (before
+/// 5.16) every handler interrupts, and `interrupt` is looked at only before the sleep.
+pub(crate) fn wait_interruptibly(
+    word: &AtomicU32,
+    expected: u32,
+    will: &AtomicU32,
+    interrupt: &AtomicU32,
+    timeout: Duration,
+) -> Slept {
+    let waits = [one_of_several(word, expected), as_it_is(will), one_of_several(interrupt, 0)];
+    let until = instant_after(timeout);
+    match futex::waitv(&waits, futex::WaitvFlags::empty(), Some(&until), futex::ClockId::Monotonic) {
+        Ok(1) => Slept::Bequeathed,
+        Ok(2) | Err(Errno::INTR) => Slept::Interrupted,
+        Ok(_) | Err(Errno::AGAIN) => Slept::Awake,
+        Err(Errno::TIMEDOUT) => Slept::TimedOut,
         Err(Errno::NOSYS | Errno::PERM) => wait_or_any_handler(word, expected, timeout),
         Err(errno) => Slept::Refused(errno.raw_os_error()),
     }
@@ -82,6 +104,11 @@ fn one_of_several(word: &AtomicU32, value: u32) -> futex::Wait {
     one.uaddr = futex::WaitPtr::new(std::ptr::from_ref(word).cast_mut().cast());
     one.flags = futex::WaitFlags::SIZE_U32;
     one
+}
+
+/// A word that somebody may wake, whatever it says.
+fn as_it_is(word: &AtomicU32) -> futex::Wait {
+    one_of_several(word, word.load(Ordering::Relaxed))
 }
 
 /// So long from now, by the monotonic clock.

@@ -1,11 +1,10 @@
 //! A keeper: a thread whose end the kernel writes into a word, before it takes the process's memory down. A hint that the
 //! process is ending, long before its descriptors are closed.
 //!
-//! Sources: get_robust_list(2); the kernel's Documentation/locking/robust-futex-ABI.rst; membarrier(2). Nothing but the head's
-//! `list_op_pending` is used: there is no list, and no pointer in shared memory. musl, glibc and others give each thread a head
-//! of their own, which is put back.
+//! It gives its thread a [head](super::robust_list) of its own, and puts the C library's back. Sources: those of that file; membarrier(2).
 
 use super::futex;
+use super::robust_list::{self, Head};
 use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,14 +14,6 @@ use std::time::Duration;
 const OWNER_DIED: u32 = 0x4000_0000;
 /// "Somebody waits": else the kernel marks without waking.
 const WAITERS: u32 = 0x8000_0000;
-
-/// `struct robust_list_head` of the kernel.
-#[repr(C)]
-struct Head {
-    list: *const Head,
-    futex_offset: libc::c_long,
-    list_op_pending: *const AtomicU32,
-}
 
 /// Whether the kernel has written that the thread which kept this word has ended.
 pub(crate) fn is_marked(word: u32) -> bool {
@@ -60,13 +51,15 @@ pub(crate) fn keep(word: &AtomicU32, order: &Order) -> io::Result<()> {
     if order.0.compare_exchange(STARTING, KEEPING, Ordering::AcqRel, Ordering::Relaxed).is_err() {
         return Ok(());
     }
-    let before = current_head()?;
+    let before = robust_list::current()?;
     // SAFETY: gettid has no arguments and cannot fail.
     let tid = unsafe { libc::syscall(libc::SYS_gettid) } as u32;
-    let mut head = Head { list: ptr::null(), futex_offset: 0, list_op_pending: ptr::null() };
+    let mut head = Head { list: ptr::null(), futex_offset: 0, pending: ptr::null() };
     head.list = &raw const head;
-    head.list_op_pending = word;
-    set_head(&raw const head)?;
+    head.pending = ptr::from_ref(word).cast();
+    // SAFETY: the head lives in this frame, and the word is borrowed as long; the former head is put back before it returns. A thread
+    // that ends inside ends with its frame in place.
+    unsafe { robust_list::set(&raw const head) }?;
     word.store(tid | WAITERS, Ordering::SeqCst);
     // Whoever watches the word already watches for 0.
     futex::wake(word, u32::MAX);
@@ -76,22 +69,8 @@ pub(crate) fn keep(word: &AtomicU32, order: &Order) -> io::Result<()> {
     let kept = tid | WAITERS;
     // Only if it says still what was written here.
     let _ = word.compare_exchange(kept, 0, Ordering::SeqCst, Ordering::Relaxed);
-    set_head(before)
-}
-
-/// The head that the C library has given this thread.
-fn current_head() -> io::Result<*const Head> {
-    let (mut head, mut len) = (ptr::null::<Head>(), 0usize);
-    // SAFETY: 0 is this thread; both pointers are valid for one word each.
-    let result = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
-    if result == 0 { Ok(head) } else { Err(io::Error::last_os_error()) }
-}
-
-fn set_head(head: *const Head) -> io::Result<()> {
-    // SAFETY: the kernel reads the head when this thread ends. `keep` sets its own, which lives in its frame and whose word is
-    // borrowed as long, and puts the former one back before it returns; a thread that ends inside ends with its frame in place.
-    let result = unsafe { libc::syscall(libc::SYS_set_robust_list, head, size_of::<Head>()) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    // SAFETY: the head that the C library gave this thread.
+    unsafe { robust_list::set(before) }
 }
 
 const MEMBARRIER_GLOBAL_EXPEDITED: libc::c_int = 1 << 1;

@@ -41,7 +41,9 @@ pub(crate) struct Header {
     pub desk: Desk,
     pub receivers: Event,
     pub notice: Notice,
-    spare_3: [AtomicU32; 12],
+    /// Always 0: whoever sleeps sleeps on it, too, and the kernel wakes one when a participant dies in the middle of a call.
+    pub will: AtomicU32,
+    spare_3: [AtomicU32; 11],
     pub senders: Event,
     /// 1: some participant polls the doorbell.
     pub polled: AtomicU32,
@@ -74,6 +76,7 @@ const _: () = {
     assert!(offset_of!(Header, desk) == 512);
     assert!(offset_of!(Header, receivers) == 640);
     assert!(offset_of!(Header, notice) == 644);
+    assert!(offset_of!(Header, will) == 656);
     assert!(offset_of!(Header, senders) == 704);
     assert!(offset_of!(Header, polled) == 708);
     assert!(offset_of!(Header, packets) == 712);

@@ -78,6 +78,7 @@ impl Core {
 
     pub(crate) fn purge(&self) -> Result<usize, AccessError> {
         let me = self.me()?;
+        let _will = self.make_will();
         let shared = self.shared();
         let held = self.lock(&shared, me, Wait::No)?;
         // N1, before the first one goes.
@@ -95,6 +96,7 @@ impl Core {
 
     pub(crate) fn close(&self) -> Result<(), AccessError> {
         let me = self.me()?;
+        let _will = self.make_will();
         self.base.end(&self.shared(), Life::Closed);
         self.attend_if_asked(me, News::Sent);
         Ok(())

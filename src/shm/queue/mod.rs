@@ -36,6 +36,7 @@ use crate::raw::word::{CELLS, Owner};
 use crate::region::{Area, Region};
 use crate::stat::Attributes;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence, futex::Slept};
+use crate::sys::bequest::Bequest;
 use crate::sys::fifo::Fifo;
 use crate::sys::file;
 use notify::Attendant;
@@ -242,6 +243,7 @@ impl setup::Core for Core {
     }
 
     fn end(&self, life: Life) {
+        let _will = self.make_will();
         self.base.end(&self.shared(), life);
         self.show_the_end();
     }
@@ -332,6 +334,13 @@ impl Core {
         life
     }
 
+    /// Makes this thread's will, for as long as a call lasts: should it die before it has woken whom it owes a wake, the kernel wakes one
+    /// who wakes all.
+    #[inline(always)]
+    fn make_will(&self) -> Bequest<'_> {
+        Bequest::new(&self.header().will)
+    }
+
     /// Whether slots are in the hands of others, who may be dead. A hint.
     fn watching(&self) -> bool {
         let desk = &self.header().desk;
@@ -365,6 +374,7 @@ impl Core {
     }
 
     fn recover(&self, me: Owner, wait: Wait) -> Result<(), Fault> {
+        let _will = self.make_will();
         setup::Core::end_if_orphaned(self)?;
         self.base.member.recover(&self.shared(), me, wait)
     }
@@ -449,10 +459,15 @@ impl Awaited for Waiting<'_> {
     }
 
     fn sleep(&self, event: &Event, announced: Announced, timeout: Duration) -> Slept {
+        let will = &self.core.header().will;
         match self.core.interruptible {
-            true => interrupt::with_word(|word| event.sleep_interruptibly(announced, word, timeout)),
-            false => event.sleep(announced, timeout),
+            true => interrupt::with_word(|word| event.sleep_interruptibly(announced, will, word, timeout)),
+            false => event.sleep_or_bequest(announced, will, timeout),
         }
+    }
+
+    fn wake_all(&self) {
+        self.core.shared().wake_all();
     }
 
     fn blocked(&self) {

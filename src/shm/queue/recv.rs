@@ -31,6 +31,7 @@ pub(crate) enum Sink<'a> {
 impl Core {
     pub(crate) fn recv(&self, mut sink: Sink<'_>, wait: Wait) -> Result<Received, RecvError> {
         let me = self.me()?;
+        let _will = self.make_will();
         if let Some(received) = self.try_recv(me, &mut sink, false, wait)? {
             return Ok(received);
         }
@@ -43,6 +44,7 @@ impl Core {
             return Ok(0);
         }
         let me = self.me()?;
+        let _will = self.make_will();
         if let Some(count) = self.try_recv_many(me, batch, max, false, wait)? {
             return Ok(count);
         }

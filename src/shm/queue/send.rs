@@ -24,6 +24,7 @@ const REFILLS_MAX: u32 = 1000;
 impl Core {
     pub(crate) fn send(&self, message: &[u8], priority: u16, wait: Wait) -> Result<(), SendError> {
         let me = self.me()?;
+        let _will = self.make_will();
         let slept = self.send_silently(me, message, priority, wait)?;
         // S7, S8.
         self.tell_receivers(me, 1, wait);
@@ -33,6 +34,7 @@ impl Core {
 
     pub(crate) fn send_many<M: AsRef<[u8]>>(&self, messages: &[(M, u16)], wait: Wait) -> Result<(), SendManyError> {
         let me = self.me().map_err(|fault| SendManyError { sent: 0, error: fault.into() })?;
+        let _will = self.make_will();
         let (mut told, mut slept) = (0, false);
         for (sent, (message, priority)) in messages.iter().enumerate() {
             let message = message.as_ref();
