@@ -11,9 +11,11 @@
 mod common;
 
 use chappe::{Access, NotifyError, Queue, QueueOptions, RecvError, SendError};
+use common::bell::{Bell, GLANCE};
+use common::shared::{Shared, Words};
 use common::{NET, Rng, Worker, asleep, hear, identify, number, payload, say, scratch, seed, until};
 use rustix::event::{Timespec, epoll};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -38,9 +40,6 @@ const PARTS: [&str; PLACES] =
     ["sender", "sender", "polling sender", "level", "level", "edge", "edge", "registrant", "registrant", "receiver"];
 const PLACES: usize = 10;
 const SENDERS: usize = 3;
-
-/// How often one who waits to be told looks whether the test is over, and at nothing else.
-const GLANCE: Duration = Duration::from_millis(50);
 
 // ---- the shared account ----
 
@@ -68,21 +67,10 @@ struct Account {
     messages: [AtomicU32; MESSAGES],
 }
 
-impl Account {
-    /// Maps the file, which is made if it is not there. The mapping stays for the life of the process.
-    fn map(path: &Path) -> &'static Account {
-        let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap();
-        let size = size_of::<Account>();
-        file.set_len(size as u64).unwrap();
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a new mapping at an address that the kernel chooses; the descriptor is open.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), size, access, libc::MAP_SHARED, file.as_raw_fd(), 0) };
-        assert_ne!(start, libc::MAP_FAILED);
-        // SAFETY: the mapping is page-aligned, as long as an Account, never unmapped, and the file is never shortened; an Account
-        // is atomics only, for which every byte pattern is valid.
-        unsafe { &*start.cast::<Account>() }
-    }
+// SAFETY: `repr(C)`, and atomics only.
+unsafe impl Words for Account {}
 
+impl Account {
     fn mark(&self, message: u64, what: u32) {
         self.messages[message as usize].fetch_or(what, Ordering::SeqCst);
     }
@@ -120,7 +108,7 @@ impl Cast {
     fn new(arguments: &[String]) -> Cast {
         let dir = Path::new(&arguments[0]);
         let [place, longest, seed] = [1, 2, 3].map(|index| arguments[index].parse::<u64>().unwrap());
-        let (queue, account) = (options(dir).open("/q").unwrap(), Account::map(&dir.join("account")));
+        let (queue, account) = (options(dir).open("/q").unwrap(), Shared::<Account>::map(&dir.join("account")).leak());
         Cast { queue, account, place: place as usize, longest, rng: Rng::new(seed) }
     }
 
@@ -189,37 +177,17 @@ fn part_sender(arguments: &[String]) {
     });
 }
 
-/// An epoll of the doorbell, which somebody keeps right from now on.
-struct Bell {
-    set: OwnedFd,
-    _bell: OwnedFd,
-}
-
-impl Bell {
-    fn new(queue: &Queue, access: Access, flags: epoll::EventFlags) -> Bell {
-        let bell = queue.doorbell(access).unwrap();
-        queue.arm_doorbell().unwrap();
-        let set = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
-        epoll::add(&set, &bell, epoll::EventData::new_u64(1), flags).unwrap();
-        Bell { set, _bell: bell }
-    }
-
-    /// Waits for an event, for a glance.
-    fn rings(&self) -> bool {
-        let mut events: Vec<epoll::Event> = Vec::with_capacity(1);
-        let glance = Timespec { tv_sec: 0, tv_nsec: GLANCE.as_nanos() as i64 };
-        match epoll::wait(&self.set, rustix::buffer::spare_capacity(&mut events), Some(&glance)) {
-            // It was stopped for a moment.
-            Ok(_) | Err(rustix::io::Errno::INTR) => !events.is_empty(),
-            Err(error) => panic!("epoll_wait: {error}"),
-        }
-    }
+/// The doorbell, which somebody keeps right from now on.
+fn armed_bell(queue: &Queue, access: Access, flags: epoll::EventFlags) -> Bell {
+    let bell = Bell::new(queue, access, flags).unwrap();
+    queue.arm_doorbell().unwrap();
+    bell
 }
 
 /// Sends when the doorbell says that there is room.
 fn part_polling_sender(arguments: &[String]) {
     let mut cast = Cast::new(arguments);
-    let bell = Bell::new(&cast.queue, Access::Send, epoll::EventFlags::OUT);
+    let bell = armed_bell(&cast.queue, Access::Send, epoll::EventFlags::OUT);
     cast.send_all(|cast, message, priority| {
         while !bell.rings() {
             if cast.account.stop.load(Ordering::SeqCst) != 0 {
@@ -233,7 +201,7 @@ fn part_polling_sender(arguments: &[String]) {
 /// Receives one message each time that the doorbell says that there is one.
 fn part_level(arguments: &[String]) {
     let cast = Cast::new(arguments);
-    let bell = Bell::new(&cast.queue, Access::Receive, epoll::EventFlags::IN);
+    let bell = armed_bell(&cast.queue, Access::Receive, epoll::EventFlags::IN);
     loop {
         if !bell.rings() {
             continue;
@@ -249,7 +217,7 @@ fn part_level(arguments: &[String]) {
 /// Receives all there is each time that the doorbell says that there is something new.
 fn part_edge(arguments: &[String]) {
     let cast = Cast::new(arguments);
-    let bell = Bell::new(&cast.queue, Access::Receive, epoll::EventFlags::IN | epoll::EventFlags::ET);
+    let bell = armed_bell(&cast.queue, Access::Receive, epoll::EventFlags::IN | epoll::EventFlags::ET);
     loop {
         if bell.rings() && !cast.drain() {
             return;
@@ -319,7 +287,7 @@ impl Epoch {
     fn new(capacity: u32, longest: u64, seed: u64) -> Epoch {
         let dir = scratch();
         let queue = options(dir.path()).capacity(capacity).message_size(longest).create_new("/q").unwrap();
-        let account = Account::map(&dir.path().join("account"));
+        let account = Shared::<Account>::map(&dir.path().join("account")).leak();
         let (workers, rng, progress) = (Vec::new(), Rng::new(seed), (0, Instant::now()));
         let mut epoch = Epoch { dir, queue, account, workers, longest, rng, may_miss: 0, progress };
         for place in 0..PLACES {

@@ -10,11 +10,12 @@
 
 mod common;
 
-use chappe::{Batch, Queue, QueueOptions, RecvError, SendError};
+use chappe::{Queue, QueueOptions, RecvError, SendError};
+use common::shared::{Shared, Words};
+use common::traffic::{FORMS, Messages, Receiver, Sender};
 use common::{NET, Rng, Worker, identify, number, payload, scratch, seed};
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -24,74 +25,23 @@ fn role() {
 
 // ---- the shared account ----
 
-/// More messages than one epoch sends; senders idle when they reach it.
-const MESSAGES: usize = 1 << 22;
-
 /// How many processes live at once.
 const PLACES: usize = 7;
 
 /// Of these, the first are senders.
 const SENDERS: usize = 3;
 
-/// What is known about one message: who sent it is part of its id, all else follows from the id.
-const BEGUN: u32 = 1;
-const RETURNED: u32 = 2;
-const REFUSED: u32 = 4;
-const RECEIVED_ONCE: u32 = 1 << 8;
-
 #[repr(C)]
 struct Account {
-    /// The next message's number.
-    next: AtomicU64,
-    /// Messages received, as a sign of life.
-    receipts: AtomicU64,
     /// Tells senders to end.
     stop: AtomicU32,
     /// For each receiver: how many messages the call under way can have taken that are not marked yet.
     at_risk: [AtomicU32; PLACES],
-    messages: [AtomicU32; MESSAGES],
+    messages: Messages,
 }
 
-impl Account {
-    /// Maps the file, which is made if it is not there. The mapping stays for the life of the process.
-    fn map(path: &Path) -> &'static Account {
-        let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap();
-        let size = size_of::<Account>();
-        file.set_len(size as u64).unwrap();
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&file);
-        // SAFETY: a new mapping at an address that the kernel chooses; the descriptor is open.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), size, access, libc::MAP_SHARED, descriptor, 0) };
-        assert_ne!(start, libc::MAP_FAILED);
-        // SAFETY: the mapping is page-aligned, as long as an Account, never unmapped, and shorter files are nobody's
-        // business here; an Account is atomics only, for which every byte pattern is valid.
-        unsafe { &*start.cast::<Account>() }
-    }
-
-    fn mark(&self, message: u64, what: u32) {
-        self.messages[message as usize].fetch_or(what, Ordering::SeqCst);
-    }
-}
-
-/// The part of an id that is the message's number.
-const NUMBER: u64 = 0xffff_ffff;
-
-/// The id of a message: its number, and which sender (counted over all that ever lived) sends it.
-fn id(number: u64, sender: u64) -> u64 {
-    sender << 32 | number
-}
-
-/// Length and priority follow from the number. Mostly inline, some in an extent, some of many pages.
-fn shape(number: u64, longest: u64) -> (usize, u16) {
-    let mut rng = Rng::new(number ^ 0xacc0);
-    let limit = match rng.below(20) {
-        0 => longest,
-        1..=3 => longest.min(6000),
-        4..=7 => longest.min(300),
-        _ => longest.min(64),
-    };
-    (8 + rng.below(limit - 7) as usize, rng.below(5) as u16 * 1000)
-}
+// SAFETY: `repr(C)`, and atomics only.
+unsafe impl Words for Account {}
 
 // ---- the processes that are killed ----
 
@@ -111,7 +61,7 @@ impl Cast {
         let [place, incarnation, longest, seed] = [1, 2, 3, 4].map(|index| arguments[index].parse::<u64>().unwrap());
         Cast {
             queue: options(dir).open("/q").unwrap(),
-            account: Account::map(&dir.join("account")),
+            account: Shared::<Account>::map(&dir.join("account")).leak(),
             place: place as usize,
             incarnation,
             longest,
@@ -127,137 +77,27 @@ fn options(dir: &Path) -> QueueOptions {
 }
 
 fn part_sender(arguments: &[String]) {
-    let mut cast = Cast::new(arguments);
-    while cast.account.stop.load(Ordering::SeqCst) == 0 {
-        let count = if cast.rng.one_in(3) { 1 + cast.rng.below(8) } else { 1 };
-        let first = cast.account.next.fetch_add(count, Ordering::SeqCst);
-        if first + count > MESSAGES as u64 {
-            cast.account.next.fetch_sub(count, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_millis(1));
-            continue;
-        }
-        cast.send(first..first + count);
-    }
-}
-
-impl Cast {
-    /// Sends these messages, by a form chosen at random, with a record before and after.
-    fn send(&mut self, numbers: std::ops::Range<u64>) {
-        let messages: Vec<(Vec<u8>, u16)> = numbers
-            .clone()
-            .map(|number| {
-                let (length, priority) = shape(number, self.longest);
-                (payload(id(number, self.incarnation), length), priority)
-            })
-            .collect();
-        numbers.clone().for_each(|number| self.account.mark(number, BEGUN));
-        let short = Duration::from_micros(self.rng.below(2000));
-        let (form, queue) = (self.rng.below(4), &self.queue);
-        let result = match (&messages[..], form) {
-            ([(message, priority)], 0) => queue.try_send(message, *priority).map_err(|error| (0, error)),
-            ([(message, priority)], 1) => queue.send_timeout(message, *priority, short).map_err(|error| (0, error)),
-            ([(message, priority)], _) => queue.send(message, *priority).map_err(|error| (0, error)),
-            (many, 0) => queue.try_send_many(many).map_err(|error| (error.sent, error.error)),
-            (many, 1) => queue.send_many_timeout(many, short).map_err(|error| (error.sent, error.error)),
-            (many, _) => queue.send_many(many).map_err(|error| (error.sent, error.error)),
-        };
-        let sent = match result {
-            Ok(()) => messages.len(),
-            Err((sent, SendError::Full | SendError::TimedOut | SendError::Busy)) => sent,
-            Err((_, error)) => panic!("sender {}: {error}", self.incarnation),
-        };
-        for (index, number) in numbers.enumerate() {
-            self.account.mark(number, if index < sent { RETURNED } else { REFUSED });
+    let Cast { queue, account, incarnation: id, longest, rng, .. } = Cast::new(arguments);
+    let mut sender = Sender { queue: &queue, messages: &account.messages, id, longest, rng };
+    while account.stop.load(Ordering::SeqCst) == 0 {
+        match sender.send_some() {
+            Some(result) => result.unwrap_or_else(|error| panic!("sender {id}: {error}")),
+            None => std::thread::sleep(Duration::from_millis(1)),
         }
     }
 }
 
 fn part_receiver(arguments: &[String]) {
-    let cast = Cast::new(arguments);
-    Receiver { buffer: vec![0; cast.longest as usize], cast, last: HashMap::new(), batch: Batch::new() }.run();
-}
-
-struct Receiver {
-    cast: Cast,
-    buffer: Vec<u8>,
-    batch: Batch,
-    /// The latest message of each sender and priority.
-    last: HashMap<(u64, u16), u64>,
-}
-
-impl Receiver {
-    fn run(mut self) {
-        loop {
-            let form = self.cast.rng.below(6);
-            match self.receive(form) {
-                Ok(()) | Err(RecvError::Empty | RecvError::TimedOut | RecvError::Busy) => self.at_risk(0),
-                Err(RecvError::Closed) => return,
-                Err(error) => panic!("receiver {}: {error}", self.cast.incarnation),
-            }
+    let mut cast = Cast::new(arguments);
+    let at_risk = &cast.account.at_risk[cast.place];
+    let mut receiver =
+        Receiver::new(&cast.queue, &cast.account.messages, at_risk, cast.longest, Rng::new(cast.rng.bits()));
+    loop {
+        match receiver.receive(cast.rng.below(FORMS)) {
+            Ok(()) => {}
+            Err(RecvError::Closed) => return,
+            Err(error) => panic!("receiver {}: {error}", cast.incarnation),
         }
-    }
-
-    /// One call, announced before and accounted for after.
-    fn receive(&mut self, form: u64) -> Result<(), RecvError> {
-        let max = if form < 2 { 1 + self.cast.rng.index(8) } else { 1 };
-        let short = Duration::from_micros(self.cast.rng.below(3000));
-        self.at_risk(max as u32);
-        let queue = &self.cast.queue;
-        match form {
-            0 => queue.recv_many(&mut self.batch, max).map(|_| self.take_batch()),
-            1 => queue.try_recv_many(&mut self.batch, max).map(|_| self.take_batch()),
-            2 => {
-                let received = queue.recv_into(&mut self.buffer)?;
-                let data = self.buffer[..received.len].to_vec();
-                self.take(&data, received.priority, Some(received.redelivered));
-                Ok(())
-            }
-            _ => {
-                let message = match form {
-                    3 => queue.try_recv()?,
-                    4 => queue.recv_timeout(short)?,
-                    _ => queue.recv()?,
-                };
-                self.take(&message.data, message.priority, Some(message.redelivered));
-                Ok(())
-            }
-        }
-    }
-
-    fn at_risk(&self, messages: u32) {
-        self.cast.account.at_risk[self.cast.place].store(messages, Ordering::SeqCst);
-    }
-
-    fn take_batch(&mut self) {
-        let batch = std::mem::take(&mut self.batch);
-        self.at_risk(batch.len() as u32);
-        batch.iter().for_each(|(data, _)| self.mark(data));
-        batch.iter().for_each(|(data, priority)| self.check(data, priority, None));
-        self.batch = batch;
-    }
-
-    fn take(&mut self, data: &[u8], priority: u16, redelivered: Option<u32>) {
-        self.mark(data);
-        self.check(data, priority, redelivered);
-    }
-
-    /// Marks a message as received, at once: a death before this looks like a lost message.
-    fn mark(&self, data: &[u8]) {
-        let id = data.first_chunk().map_or(u64::MAX, |id| u64::from_le_bytes(*id));
-        let Some(word) = self.cast.account.messages.get((id & NUMBER) as usize) else { return };
-        word.fetch_add(RECEIVED_ONCE, Ordering::SeqCst);
-        self.cast.account.at_risk[self.cast.place].fetch_sub(1, Ordering::SeqCst);
-        self.cast.account.receipts.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// Whole, as it was sent, and in its sender's order unless it had been in dead hands (what a batch does not tell).
-    fn check(&mut self, data: &[u8], priority: u16, redelivered: Option<u32>) {
-        let id = identify(data).unwrap_or_else(|| panic!("a torn message of {} bytes", data.len()));
-        let (number, sender) = (id & NUMBER, id >> 32);
-        assert_eq!((data.len(), priority), shape(number, self.cast.longest), "message {number}");
-        let last = self.last.entry((sender, priority)).or_insert(number);
-        assert!(*last <= number || redelivered != Some(0), "{number} of sender {sender} came after {last}");
-        *last = number.max(*last);
     }
 }
 
@@ -283,7 +123,7 @@ impl Epoch {
     fn new(capacity: u32, longest: u64, seed: u64) -> Epoch {
         let dir = scratch();
         let queue = options(dir.path()).capacity(capacity).message_size(longest).create_new("/q").unwrap();
-        let account = Account::map(&dir.path().join("account"));
+        let account = Shared::<Account>::map(&dir.path().join("account")).leak();
         let mut epoch = Epoch {
             dir,
             queue,
@@ -341,13 +181,13 @@ impl Epoch {
                 );
             }
         }
-        let receipts = self.account.receipts.load(Ordering::SeqCst);
+        let receipts = self.account.messages.receipts();
         let stall = self.progress.1.elapsed();
         if receipts != self.progress.0 {
             self.progress = (receipts, Instant::now());
             self.longest_stall = self.longest_stall.max(stall);
         }
-        let idle = self.account.next.load(Ordering::SeqCst) + 16 > MESSAGES as u64;
+        let idle = self.account.messages.is_used_up();
         assert!(stall < NET || idle, "nothing was received for {NET:?}\n{}", diagnosis(&self.queue, self.account));
     }
 
@@ -387,34 +227,6 @@ impl Epoch {
         }
         assert_eq!(self.queue.try_recv(), Err(RecvError::Empty));
     }
-
-    /// The account, message by message.
-    fn account(&self) -> Totals {
-        let mut totals = Totals::default();
-        let count = self.account.next.load(Ordering::SeqCst).min(MESSAGES as u64);
-        for (number, word) in self.account.messages[..count as usize].iter().enumerate() {
-            let word = word.load(Ordering::SeqCst);
-            let (sent, times) = (word & 0xff, word >> 8);
-            assert!(times <= 1, "message {number} was received {times} times");
-            assert!(times == 0 || sent & REFUSED == 0, "message {number} was refused and received");
-            assert!(times == 0 || sent & BEGUN != 0, "message {number} was received but never sent");
-            totals.returned += u64::from(sent & RETURNED != 0);
-            totals.received += u64::from(times);
-            totals.missing += u64::from(sent & RETURNED != 0 && times == 0);
-            totals.beyond += u64::from(sent == BEGUN && times == 1);
-        }
-        let (missing, may_miss) = (totals.missing, self.may_miss);
-        assert!(missing <= may_miss, "{missing} messages are missing, killed receivers can have taken {may_miss}");
-        totals
-    }
-}
-
-#[derive(Default)]
-struct Totals {
-    returned: u64,
-    received: u64,
-    missing: u64,
-    beyond: u64,
 }
 
 #[track_caller]
@@ -429,7 +241,7 @@ fn within_net(what: &str, queue: &Queue, account: &Account, mut done: impl FnMut
 /// What there is to know about a queue that does not move.
 fn diagnosis(queue: &Queue, account: &Account) -> String {
     let at_risk: Vec<u32> = account.at_risk.iter().map(|place| place.load(Ordering::SeqCst)).collect();
-    let (next, receipts) = (account.next.load(Ordering::SeqCst), account.receipts.load(Ordering::SeqCst));
+    let (next, receipts) = (account.messages.begun(), account.messages.receipts());
     format!("{next} messages begun, {receipts} received, calls under way {at_risk:?}\n{:#?}", queue.stat())
 }
 
@@ -465,9 +277,9 @@ fn one_epoch(mut epoch: Epoch, kills: u64, rng: &mut Rng) {
         epoch.workers[place] = epoch.start(place);
     }
     // A queue that came to rest under the last kill would pass for an idle one: it has to go on first.
-    let goal = epoch.account.receipts.load(Ordering::SeqCst) + 100;
-    let idle = || epoch.account.next.load(Ordering::SeqCst) + 16 > MESSAGES as u64;
-    let goes_on = || epoch.account.receipts.load(Ordering::SeqCst) >= goal || idle();
+    let messages = &epoch.account.messages;
+    let goal = messages.receipts() + 100;
+    let goes_on = || messages.receipts() >= goal || messages.is_used_up();
     within_net("the survivors go on", &epoch.queue, epoch.account, goes_on);
     epoch.finish_sending();
     if rng.one_in(2) {
@@ -478,7 +290,7 @@ fn one_epoch(mut epoch: Epoch, kills: u64, rng: &mut Rng) {
     let stat = epoch.queue.stat().unwrap();
     assert_eq!((stat.len, stat.being_sent, stat.being_received), (0, 0, 0), "{stat:#?}");
     assert_eq!(stat.participants.len(), 1, "the dead are not listed: {stat:#?}");
-    let totals = epoch.account();
+    let totals = messages.totals(epoch.may_miss);
     println!(
         "capacity {}, to {} bytes: {} senders and {} receivers killed in {:.1?}; {} sends returned, {} received, \
          {} missing of {} that may be, {} received though their send never returned; longest stall {:.1?}; {:?}",

@@ -17,6 +17,7 @@
 mod common;
 
 use chappe::{AccessError, AcquireError, Permit, Semaphore, SemaphoreOptions};
+use common::shared::{Shared, Words};
 use common::{NET, Rng, Worker, number, scratch, seed};
 use std::path::Path;
 use std::sync::Arc;
@@ -86,22 +87,10 @@ struct Account {
 const POSTING: u32 = 1;
 const TAKING: u32 = 2;
 
-impl Account {
-    /// Maps the file, which is made if it is not there. The mapping stays for the life of the process.
-    fn map(path: &Path) -> &'static Account {
-        let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap();
-        let size = size_of::<Account>();
-        file.set_len(size as u64).unwrap();
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&file);
-        // SAFETY: a new mapping at an address that the kernel chooses; the descriptor is open.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), size, access, libc::MAP_SHARED, descriptor, 0) };
-        assert_ne!(start, libc::MAP_FAILED);
-        // SAFETY: the mapping is page-aligned, as long as an Account, never unmapped, and shorter files are nobody's
-        // business here; an Account is atomics only, for which every byte pattern is valid.
-        unsafe { &*start.cast::<Account>() }
-    }
+// SAFETY: `repr(C)`, and atomics only.
+unsafe impl Words for Account {}
 
+impl Account {
     fn seen(&self) -> Seen {
         Seen(self.witness.load(Ordering::SeqCst))
     }
@@ -174,7 +163,7 @@ impl Cast {
         Cast {
             pool: options(dir).label(format!("incarnation {incarnation}")).open("/pool").unwrap(),
             signals: options(dir).open("/signals").unwrap(),
-            account: Account::map(&dir.join("account")),
+            account: Shared::<Account>::map(&dir.join("account")).leak(),
             place: place as usize,
             permits,
             changes: changes != 0,
@@ -426,7 +415,7 @@ impl Epoch {
         let dir = scratch();
         let pool = options(dir.path()).permits(permits).create_new("/pool").unwrap();
         let signals = options(dir.path()).permits(0).create_new("/signals").unwrap();
-        let account = Account::map(&dir.path().join("account"));
+        let account = Shared::<Account>::map(&dir.path().join("account")).leak();
         account.set_bound(permits);
         let mut epoch = Epoch {
             dir,

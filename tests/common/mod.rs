@@ -5,9 +5,12 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod bell;
 pub mod c;
 pub mod semaphore;
+pub mod shared;
 pub mod step;
+pub mod traffic;
 
 use std::io::{BufRead, Read, Write};
 use std::os::fd::AsRawFd;
@@ -145,6 +148,11 @@ pub fn play(parts: &[Part]) {
     };
     part(&arguments);
     std::process::exit(0);
+}
+
+/// Whether this process was started to play a part.
+pub fn is_part() -> bool {
+    std::env::var_os(ROLE).is_some()
 }
 
 /// The command that is this test binary again, in the given part.
