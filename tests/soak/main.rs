@@ -63,7 +63,7 @@ fn soak() -> bool {
 }
 
 fn run(supervisor: &mut Supervisor, length: Duration) {
-    let rate = (length / 400).clamp(Duration::from_millis(25), Duration::from_secs(2));
+    let rate = (length / 200).clamp(Duration::from_millis(50), Duration::from_secs(2));
     let mut minute = Duration::from_secs(60);
     while supervisor.elapsed() < length {
         supervisor.tick(rate);
