@@ -26,6 +26,7 @@ const STEP: u32 = 4;
 
 /// See the module.
 #[repr(C)]
+#[derive(Default)]
 pub(crate) struct Event(AtomicU32);
 
 // SAFETY: one atomic integer.
@@ -36,11 +37,6 @@ unsafe impl Shared for Event {}
 pub(crate) struct Announced(u32);
 
 impl Event {
-    #[cfg(test)]
-    pub(crate) fn new() -> Event {
-        Event(AtomicU32::new(0))
-    }
-
     /// Says that someone is about to sleep. What is looked at after this was either published before the next signal, or
     /// the signal will wake.
     pub(crate) fn announce(&self) -> Announced {

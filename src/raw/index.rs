@@ -8,8 +8,8 @@ use super::word::{Meta, Ticket, Word};
 use super::{Corrupt, Shared, at, unlisted};
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// How many priorities there are.
-pub(crate) const LEVELS: usize = 32768;
+pub(crate) use crate::sync::LEVELS;
+
 /// Words of the lowest bitmap.
 pub(crate) const LEAVES: usize = LEVELS / 64;
 /// Levels that share a page of the level table, and thereby a bit of `levels_backed`.
@@ -17,6 +17,7 @@ pub(crate) const LEVELS_PER_PAGE: u16 = 512;
 
 /// The first and last slot of a priority, each + 1; 0 is none.
 #[repr(C)]
+#[derive(Default)]
 pub(crate) struct Level {
     first: AtomicU32,
     last: AtomicU32,
@@ -24,6 +25,7 @@ pub(crate) struct Level {
 
 /// The neighbours of a slot in the list that it is in, each + 1; 0 is none.
 #[repr(C)]
+#[derive(Default)]
 pub(crate) struct Link {
     pub next: AtomicU32,
     pub previous: AtomicU32,

@@ -10,17 +10,14 @@ use super::word::{CELLS, Cell, FIRST_TICKET, Meta, Owner, State, Ticket, Word};
 use super::{Corrupt, Shared, at, unlisted};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, Ordering::Relaxed, fence, prefetch_write};
 
-/// How many tickets are kept armed while there are free slots, for slots without a large extent. The rest of the free slots
-/// lie on a stack, so that the memory in use follows the depth of the queue.
-pub(crate) const WINDOW: u64 = 256;
-/// The same for slots whose extent is reserved: few, since each costs memory and cache.
-pub(crate) const WINDOW_WIDE: u64 = 8;
+pub(crate) use crate::sync::{WINDOW, WINDOW_WIDE};
 
 /// How many tickets ahead of the drain slots are fetched.
 const FORESIGHT: u64 = 8;
 
 /// The words of the lock holder, two cache lines.
 #[repr(C)]
+#[derive(Default)]
 pub(crate) struct Desk {
     pub lock: Lock,
     pub count: AtomicU32,
@@ -41,6 +38,7 @@ unsafe impl Shared for Desk {}
 
 /// Totals that change seldom.
 #[repr(C)]
+#[derive(Default)]
 pub(crate) struct Totals {
     pub voided: AtomicU64,
     pub purged: AtomicU64,

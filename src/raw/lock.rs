@@ -45,17 +45,13 @@ impl Seen {
 
 /// See the module.
 #[repr(C)]
+#[derive(Default)]
 pub(crate) struct Lock(AtomicU32);
 
 // SAFETY: one atomic integer.
 unsafe impl Shared for Lock {}
 
 impl Lock {
-    #[cfg(test)]
-    pub(crate) fn new() -> Lock {
-        Lock(AtomicU32::new(0))
-    }
-
     /// Takes the lock if it is free and nobody sleeps on it.
     #[inline(always)]
     pub(crate) fn try_acquire(&self, me: Signature) -> bool {

@@ -56,6 +56,7 @@ impl Registration {
 
 /// See the module.
 #[repr(C)]
+#[derive(Default)]
 pub(crate) struct Notice {
     word: AtomicU32,
     pid: AtomicU32,

@@ -41,6 +41,7 @@ impl Stage {
 
 /// See the module.
 #[repr(C)]
+#[derive(Default)]
 pub(crate) struct Entry {
     state: AtomicU32,
     pid: AtomicU32,
@@ -73,24 +74,6 @@ pub(crate) struct Description {
 }
 
 impl Entry {
-    #[cfg(test)]
-    pub(crate) fn new() -> Entry {
-        let (zero, none) = (|| AtomicU64::new(0), || AtomicU32::new(0));
-        Entry {
-            state: none(),
-            pid: none(),
-            pid_namespace: zero(),
-            since: zero(),
-            command: [zero(), zero()],
-            pinned: none(),
-            command_runs: none(),
-            keeper: none(),
-            waits: none(),
-            sends: none(),
-            uid: none(),
-        }
-    }
-
     /// Whether words may name this index.
     pub(crate) fn in_use(&self) -> bool {
         self.stage().in_use()

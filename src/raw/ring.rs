@@ -9,6 +9,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering, prefetch_write};
 
 /// A slot, one cache line. See `docs/format.md` for who writes what when.
 #[repr(C)]
+#[derive(Default)]
 pub(crate) struct Slot {
     pub word: AtomicU64,
     pub meta: AtomicU64,

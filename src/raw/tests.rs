@@ -33,7 +33,7 @@ fn sleepers(event: &Arc<Event>, count: usize) -> Vec<thread::JoinHandle<Slept>> 
 /// that nobody sleeps: the close must wake the second one, too.
 #[test]
 fn wake_all_does_not_rely_on_the_flag() {
-    let event = Arc::new(Event::new());
+    let event = Arc::new(Event::default());
     let threads = sleepers(&event, 2);
     event.signal(1);
     event.signal_all();
@@ -45,7 +45,7 @@ fn wake_all_does_not_rely_on_the_flag() {
 /// What is announced before a signal does not sleep through it, also when the sleep begins after the signal.
 #[test]
 fn a_signal_between_announcing_and_sleeping_is_not_lost() {
-    let event = Event::new();
+    let event = Event::default();
     let seen = event.announce();
     event.signal(1);
     assert_eq!(event.sleep(seen, FOREVER), Slept::Awake);
@@ -54,7 +54,7 @@ fn a_signal_between_announcing_and_sleeping_is_not_lost() {
 /// A lock that was handed to one that had slept still says that others may sleep: else they wait out their bound.
 #[test]
 fn a_lock_taken_after_a_sleep_keeps_the_sleepers_bit() {
-    let (lock, a, b) = (Lock::new(), signature(0, 1), signature(1, 1));
+    let (lock, a, b) = (Lock::default(), signature(0, 1), signature(1, 1));
     assert!(lock.try_acquire(a));
     assert!(!lock.try_acquire(b) && !lock.try_acquire_contended(b));
     lock.release();
@@ -77,7 +77,7 @@ fn signature(index: u32, incarnation: u32) -> Signature {
 /// Only the owner that was seen in the lock can lose it to a thief.
 #[test]
 fn a_lock_is_stolen_only_from_whom_it_names() {
-    let (lock, dead, live, me) = (Lock::new(), signature(0, 1), signature(1, 1), signature(2, 1));
+    let (lock, dead, live, me) = (Lock::default(), signature(0, 1), signature(1, 1), signature(2, 1));
     assert!(lock.try_acquire(dead));
     let seen = lock.holder().unwrap();
     lock.release();
@@ -92,7 +92,7 @@ fn a_lock_is_stolen_only_from_whom_it_names() {
 /// inherits the lock, nor later, when it has taken it in the ordinary way.
 #[test]
 fn a_lock_is_not_stolen_from_the_heir_of_an_index() {
-    let (lock, dead, heir, thief) = (Lock::new(), signature(0, 7), signature(0, 8), signature(1, 1));
+    let (lock, dead, heir, thief) = (Lock::default(), signature(0, 7), signature(0, 8), signature(1, 1));
     assert!(lock.try_acquire(dead));
     let seen = lock.holder().unwrap();
     assert!(seen.is_of(7) && !seen.is_of(8));
@@ -112,7 +112,7 @@ fn a_lock_is_not_stolen_from_the_heir_of_an_index() {
 /// *Ending* is not written over an entry that has been occupied since its mark was seen.
 #[test]
 fn an_entry_that_was_occupied_again_is_not_ended() {
-    let entry = Entry::new();
+    let entry = Entry::default();
     entry.occupy();
     let dead = entry.stage();
     assert!(entry.occupy(), "the dead one's entry is inherited");

@@ -2,8 +2,7 @@
 //!
 //! The layouts and the state table are in `docs/format.md`.
 
-/// How many cells the ring has; a cell belongs to the tickets that are equal modulo this.
-pub(crate) const CELLS: usize = 512;
+pub(crate) use crate::sync::CELLS;
 
 /// The first ticket. Not 0, so that a cell of zeros is armed for none.
 pub(crate) const FIRST_TICKET: Ticket = Ticket(CELLS as u64);

@@ -6,8 +6,8 @@ use super::member::{Member, Object};
 use super::setup;
 use crate::name::Name;
 use crate::raw::word::Owner;
-use crate::sync::{Ordering, fence_after_rmw};
-use crate::sys::{bytelock, process};
+use crate::sync::{Ordering, bytelock, fence_after_rmw, roster};
+use crate::sys::process;
 use std::path::PathBuf;
 
 /// See the module.
@@ -63,7 +63,7 @@ impl Base {
         if !self.ephemeral || self.is_creator() {
             return Ok(false);
         }
-        let _roster = process::roster();
+        let _roster = roster();
         if !bytelock::try_take(self.member.fd(), CREATOR_BYTE)? {
             return Ok(false);
         }
@@ -91,7 +91,7 @@ impl Base {
         // One that has resigned has no descriptor of the file any more.
         let ends = self.is_creator() && !self.member.has_resigned();
         if ends {
-            let _roster = process::roster();
+            let _roster = roster();
             // It may be gone by now; whoever looks after orphans tries again.
             self.remove_name();
             self.end(object, Life::Unlinked);

@@ -10,16 +10,14 @@ use crate::raw::lock::{Lock, Seen, Signature};
 use crate::raw::owner::{Description, Entry, Stage};
 use crate::raw::word::Owner;
 use crate::stat::Participant;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, pause};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, SPINS, bytelock, keeper, now, pause, roster};
 use crate::sys::file::{self, Facts, File};
-use crate::sys::{bytelock, held, keeper, process};
+use crate::sys::{held, process};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-/// How often a taker of the lock looks before it asks whether the holder lives.
-const SPINS: u32 = 400;
 /// The first and the longest sleep on the lock.
 const SLEEP_FIRST: Duration = Duration::from_millis(2);
 const SLEEP_LONGEST: Duration = Duration::from_millis(50);
@@ -231,7 +229,7 @@ impl Member {
             if lock.try_acquire_contended(signature) {
                 return Ok(Held { object, repaired: false });
             }
-            if until.is_some_and(|until| Instant::now() >= until) {
+            if until.is_some_and(|until| now() >= until) {
                 return Err(Fault::Busy);
             }
             sleep = (sleep * 2).min(SLEEP_LONGEST);
@@ -240,7 +238,7 @@ impl Member {
 
     /// Takes the lock from `holder` if its byte is to be had, that is, if it is dead; then nothing cached can be trusted.
     fn steal<'a, O: Object>(&self, object: &'a O, holder: Seen, me: Owner) -> Result<Option<Held<'a, O>>, Fault> {
-        let roster = process::roster();
+        let roster = roster();
         let index = holder.owner.index();
         let Some(entry) = object.entries().get(index as usize) else { return Err(Fault::Corrupt) };
         let seen = entry.stage();
@@ -307,7 +305,7 @@ impl Member {
     /// Puts in order what dead participants left. Wakes everybody if there was one.
     pub(crate) fn recover<O: Object>(&self, object: &O, me: Owner, wait: Wait) -> Result<(), Fault> {
         let mut held = self.lock(object, me, wait)?;
-        let roster = process::roster();
+        let roster = roster();
         let dead = self.recover_others(object, me);
         // Also after a failure: some may have been recovered before it.
         held.repaired |= !matches!(dead, Ok(0));
@@ -432,7 +430,7 @@ impl Drop for Member {
 }
 
 fn patience(wait: Wait) -> Option<Instant> {
-    let now = Instant::now();
+    let now = now();
     match wait {
         Wait::Forever => None,
         Wait::No => Some(now + PATIENCE),

@@ -4,9 +4,9 @@
 use super::fault::Fault;
 use crate::deadline::Wait;
 use crate::raw::event::{Announced, Event};
-use crate::sync::{AtomicU32, Ordering::Relaxed, futex::Slept, pause};
+use crate::sync::{AtomicU32, Ordering::Relaxed, futex::Slept, now, pause};
 use crate::sys::process;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a sleep lasts at most: what a wake that died with its sender costs.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
@@ -146,7 +146,7 @@ pub(crate) fn sleep_for<T, E: From<Fault>>(
     wait: Wait,
     mut attempt: impl FnMut(bool) -> Result<Option<T>, E>,
 ) -> Result<Option<T>, E> {
-    let (mut counted, mut looked, mut watched) = (false, Instant::now(), false);
+    let (mut counted, mut looked, mut watched) = (false, now(), false);
     let mut interrupted = false;
     loop {
         let announced = event.announce();
@@ -180,9 +180,9 @@ pub(crate) fn sleep_for<T, E: From<Fault>>(
         awaited.pinned(spin.look_at_cpus());
         match awaited.sleep(event, announced, left) {
             // Signals and wakes in vain can cut every sleep short; the dead are looked after all the same.
-            Slept::Awake | Slept::TimedOut if looked.elapsed() >= bound => {
+            Slept::Awake | Slept::TimedOut if now().saturating_duration_since(looked) >= bound => {
                 awaited.recover()?;
-                looked = Instant::now();
+                looked = now();
             }
             Slept::Awake => {}
             // Whose wake it was is not known: all look.

@@ -79,17 +79,13 @@ impl Count {
 
 /// How many permits are free: a cache.
 #[repr(C)]
+#[derive(Default)]
 pub(crate) struct Available(pub(super) AtomicU64);
 
 // SAFETY: one atomic integer.
 unsafe impl Shared for Available {}
 
 impl Available {
-    #[cfg(test)]
-    pub(crate) fn new() -> Available {
-        Available(AtomicU64::new(0))
-    }
-
     #[inline(always)]
     pub(crate) fn load(&self) -> Count {
         Count(self.0.load(Ordering::Relaxed))

@@ -13,13 +13,14 @@ pub(crate) use record::{Label, Purpose, Record, State};
 use super::lock::Lock;
 use super::word::Owner;
 use super::{Corrupt, Shared, at, unlisted};
-use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::{AS_IN_A_FILE, AtomicU32, AtomicU64, Ordering, fence};
 use count::{Count, FROZEN, SLOW};
 use record::PERMITS_MASK;
 use std::mem::offset_of;
 
 /// What only the lock holder changes.
 #[repr(C)]
+#[derive(Default)]
 pub(crate) struct Desk {
     pub lock: Lock,
     /// How many records wait: the list from `first`.
@@ -39,25 +40,7 @@ pub(crate) struct Desk {
 // SAFETY: repr(C), atomics and structs of atomics only, no padding (asserted by the layout).
 unsafe impl Shared for Desk {}
 
-impl Desk {
-    #[cfg(test)]
-    pub(crate) fn new() -> Desk {
-        let (zero, none) = (|| AtomicU64::new(0), || AtomicU32::new(0));
-        Desk {
-            lock: Lock::new(),
-            waiting: none(),
-            permits: zero(),
-            next_ticket: zero(),
-            first: none(),
-            last: none(),
-            free: none(),
-            idlers: none(),
-            spare: std::array::from_fn(|_| none()),
-        }
-    }
-}
-
-const _: () = {
+const _: () = if AS_IN_A_FILE {
     assert!(offset_of!(Record, owner) == 8 && offset_of!(Record, event) == 12 && offset_of!(Record, ticket) == 16);
     assert!(offset_of!(Record, since) == 24 && offset_of!(Record, next) == 32 && offset_of!(Record, rung) == 40);
     assert!(offset_of!(Record, label) == 64 && size_of::<Record>() == 128);
@@ -67,6 +50,7 @@ const _: () = {
 
 /// Counters, for people.
 #[repr(C)]
+#[derive(Default)]
 pub(crate) struct Totals {
     pub blocked: AtomicU64,
     pub recovered: AtomicU64,

@@ -75,6 +75,7 @@ pub(crate) type Label = [u8; LABEL_WORDS * 8];
 
 /// One acquisition, from when it is begun to when it is given back. Two cache lines: what changes, and what is for people.
 #[repr(C)]
+#[derive(Default)]
 pub(crate) struct Record {
     pub(super) state: AtomicU64,
     pub(super) owner: AtomicU32,
@@ -93,23 +94,6 @@ pub(crate) struct Record {
 unsafe impl Shared for Record {}
 
 impl Record {
-    #[cfg(test)]
-    pub(crate) fn new() -> Record {
-        let (zero, none) = (|| AtomicU64::new(0), || AtomicU32::new(0));
-        Record {
-            state: zero(),
-            owner: none(),
-            event: Event::new(),
-            ticket: zero(),
-            since: zero(),
-            next: none(),
-            previous: none(),
-            rung: none(),
-            spare: std::array::from_fn(|_| none()),
-            label: std::array::from_fn(|_| zero()),
-        }
-    }
-
     /// Partner: the exchange that granted, in [`Permits::settle`].
     #[inline(always)]
     pub(crate) fn state(&self) -> State {

@@ -20,9 +20,9 @@ struct Words {
 impl Words {
     fn new(permits: u64, records: u32) -> Words {
         let words = Words {
-            desk: Desk::new(),
-            available: Available::new(),
-            records: (0..records).map(|_| Record::new()).collect(),
+            desk: Desk::default(),
+            available: Available::default(),
+            records: (0..records).map(|_| Record::default()).collect(),
             fresh: AtomicU32::new(0),
             life: AtomicU32::new(0),
         };
@@ -371,7 +371,8 @@ fn the_end_keeps_the_fast_path_closed() {
 #[test]
 fn threads_and_recounts_agree() {
     const THREADS: u32 = 4;
-    const ROUNDS: u32 = 1000;
+    // Miri takes as long for one as a processor does for ten thousand.
+    const ROUNDS: u32 = if cfg!(miri) { 50 } else { 1000 };
     let words = Words::new(5, 8);
     let (inside, overtaken) = (AtomicU64::new(0), AtomicU64::new(0));
     let (lock, stop, start) = (Mutex::new(()), AtomicBool::new(false), Barrier::new(THREADS as usize + 1));
@@ -440,7 +441,7 @@ fn threads_and_recounts_agree() {
         counter.join().unwrap();
         assert!(results.iter().all(Result::is_ok));
     });
-    assert!(overtaken.into_inner() > 0, "no recount came in between");
+    assert!(overtaken.into_inner() > 0 || cfg!(miri), "no recount came in between");
     assert_eq!((words.free(), words.truth()), (5, 5), "at rest the cache is the truth, without another recount");
 }
 

@@ -35,8 +35,7 @@ use crate::raw::ring::{Ring, Slot};
 use crate::raw::word::{CELLS, Owner};
 use crate::region::{Area, Region};
 use crate::stat::Attributes;
-use crate::sync::{AtomicU32, AtomicU64, Ordering, fence, futex::Slept};
-use crate::sys::bequest::Bequest;
+use crate::sync::{AtomicU32, AtomicU64, Bequest, Ordering, fence, futex::Slept, now};
 use crate::sys::fifo::Fifo;
 use crate::sys::file;
 use notify::Attendant;
@@ -178,7 +177,7 @@ impl setup::Core for Core {
             layout,
             region,
             spin: Spin::new(),
-            opened: Instant::now(),
+            opened: now(),
             looked: AtomicU64::new(0),
             bell: OnceLock::new(),
             attendant: Attendant::new(),
@@ -356,7 +355,7 @@ impl Core {
 
     #[cold]
     fn look_after_dead_now_and_then(&self, me: Owner, wait: Wait) -> Result<(), Fault> {
-        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = u64::try_from(now().saturating_duration_since(self.opened).as_millis()).unwrap_or(u64::MAX);
         if now - self.looked.load(Ordering::Relaxed).min(now) < LOOK_EVERY_MILLIS {
             return Ok(());
         }

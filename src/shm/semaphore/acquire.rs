@@ -11,7 +11,7 @@ use crate::shm::layout::Life;
 use crate::shm::layout::semaphore::RECORDS;
 use crate::shm::wait::{Awaited, sleep_for};
 use crate::sync::futex::Slept;
-use crate::sync::{AtomicU32, Ordering, keeper};
+use crate::sync::{AtomicU32, Ordering, keeper, unix_nanos_coarse};
 use crate::sys::{process, thread};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl Core {
     pub(crate) fn acquire_fast(&self, permits: u64) -> Option<Grant> {
         let number = self.own_record()?;
         let record = self.records().get(number as usize)?;
-        match self.header().available.take(record, permits, process::unix_nanos_coarse) {
+        match self.header().available.take(record, permits, unix_nanos_coarse) {
             // A permit that is written where nobody sees it is none; the call goes on with the lock, which refuses.
             Fast::Done if self.region.is_lost() => None,
             Fast::Done => Some(Grant::new(number, permits, false)),
@@ -147,7 +147,7 @@ impl Core {
 
     /// C1 to C3: acquires with the lock if that can be, else takes a place in the queue.
     fn begin_waiting(&self, me: Owner, permits: u64, purpose: Purpose, wait: Wait) -> Result<Begun, AcquireError> {
-        let (life, since) = (self.life(), process::unix_nanos_coarse());
+        let (life, since) = (self.life(), unix_nanos_coarse());
         self.locked(me, wait, |shared, wakes| {
             if life != Life::Open {
                 // Whoever ended it may have died before it closed the fast path.

@@ -7,7 +7,7 @@ use crate::name::{Kind, Name};
 use crate::raw::permits::State;
 use crate::shm::setup;
 use crate::stat::{Participant, Stuck};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, now};
 use crate::sys::process;
 use std::collections::HashSet;
 use std::path::Path;
@@ -88,7 +88,7 @@ impl Core {
 
     /// Milliseconds since the handle was opened, + 1.
     fn millis(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+        u64::try_from(now().saturating_duration_since(self.opened).as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     /// A semaphore without a name is in no directory: it is looked at by itself.

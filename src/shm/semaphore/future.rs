@@ -8,7 +8,7 @@ use crate::raw::permits::State;
 use crate::shm::fault::Fault;
 use crate::shm::layout::Life;
 use crate::shm::layout::semaphore::RECORDS;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, unix_nanos_coarse};
 use crate::sys::process;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -133,7 +133,7 @@ impl Core {
         }
         let me = self.me()?;
         self.start_keeper(me);
-        let (life, since) = (self.life(), process::unix_nanos_coarse());
+        let (life, since) = (self.life(), unix_nanos_coarse());
         self.locked(me, Wait::No, |shared, wakes| {
             self.check(shared, permits, Purpose::Permit, life)?;
             // A future moves between threads: its record is no thread's own.

@@ -36,7 +36,7 @@ use crate::raw::owner::Entry;
 use crate::raw::permits::{Label, PERMITS_MAX, Permits, Record};
 use crate::raw::word::Owner;
 use crate::region::{Area, Region};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, now};
 use crate::sys::{file, process, thread};
 use sentry::Sentry;
 use std::io;
@@ -236,7 +236,7 @@ impl setup::Core for Core {
             keeper: Mutex::new(None),
             users: AtomicU32::new(0),
             looked: AtomicU64::new(0),
-            opened: Instant::now(),
+            opened: now(),
             deadlocks: None,
         })
     }
