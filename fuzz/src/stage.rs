@@ -3,7 +3,7 @@
 
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 const PAGE: u64 = 4096;
@@ -61,7 +61,9 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// One in a directory of its own, which is made.
     pub fn new(dir: &Path, file_name: &str, len: u64) -> Stage {
+        fs::create_dir_all(dir).expect("the directory can be made");
         let (path, second) = (dir.join(file_name), dir.join(format!("second.{file_name}")));
         let file = File::options().read(true).write(true).create_new(true).open(&second).expect("it can be made");
         file.set_len(len).expect("it can be made longer");
@@ -70,6 +72,20 @@ impl Stage {
 
     /// Makes the file what the snapshot says, and gives it its name.
     pub fn set(&self, snapshot: &Snapshot) {
+        for (start, bytes) in &snapshot.runs {
+            self.file.write_all_at(bytes, *start).expect("there is room");
+        }
+        let memory = self.file.metadata().expect("it can be looked at").blocks() * 512;
+        if memory > snapshot.runs.iter().map(|(_, bytes)| bytes.len() as u64).sum() {
+            self.clear_what_is_not_in(snapshot);
+        }
+        if fs::symlink_metadata(&self.path).is_err() {
+            fs::hard_link(&self.second, &self.path).expect("the name is free");
+        }
+    }
+
+    /// Makes holes of pages that are not in the snapshot.
+    fn clear_what_is_not_in(&self, snapshot: &Snapshot) {
         let mut surplus: Vec<(u64, u64)> = Vec::new();
         each_run(&self.file, snapshot.len, |start, end| {
             for page in (start..end).step_by(PAGE as usize).filter(|page| !snapshot.covers(*page)) {
@@ -82,12 +98,6 @@ impl Stage {
         for (start, end) in surplus {
             let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             fallocate(&self.file, how, start, end - start).expect("a hole can be made");
-        }
-        for (start, bytes) in &snapshot.runs {
-            self.file.write_all_at(bytes, *start).expect("there is room");
-        }
-        if fs::symlink_metadata(&self.path).is_err() {
-            fs::hard_link(&self.second, &self.path).expect("the name is free");
         }
     }
 

@@ -4,8 +4,8 @@ use crate::input::Rng;
 use crate::place::{Area, forge_lock, strike, unforge_lock};
 use crate::stage::Stage;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// How long a lock that was forged stays: long enough to be met, short enough that calls which never give it up go on.
@@ -26,66 +26,49 @@ pub struct Order {
 /// The other thread's side of it.
 pub struct Vandal {
     orders: Sender<Order>,
-    state: Arc<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// How many words were written since it was asked to begin.
-    written: AtomicU64,
-    /// Even: it shall rest, and does once `resting` is the same number. Odd: it shall write.
-    wanted: AtomicU64,
-    resting: AtomicU64,
+    /// It says when it has begun, and when it has come to rest. (Waiting by looking would take the processor from it.)
+    news: Receiver<()>,
+    stop: Arc<AtomicBool>,
 }
 
 impl Vandal {
     pub fn start() -> Vandal {
-        let (orders, taken) = channel::<Order>();
-        let state = Arc::new(State::default());
-        let shared = state.clone();
-        std::thread::spawn(move || {
-            for order in taken {
-                work(&order, &shared);
-            }
-        });
-        Vandal { orders, state }
+        let ((orders, taken), (tell, news)) = (channel::<Order>(), channel());
+        let stop = Arc::new(AtomicBool::new(false));
+        let shared = stop.clone();
+        std::thread::spawn(move || taken.iter().for_each(|order| work(&order, &shared, &tell)));
+        Vandal { orders, news, stop }
     }
 
-    /// It writes from here on; at least one word is written when this returns.
+    /// It writes from here on; a word has been written when this returns.
     pub fn begin(&self, order: Order) {
-        self.state.written.store(0, Ordering::SeqCst);
-        self.state.wanted.fetch_add(1, Ordering::SeqCst);
+        self.stop.store(false, Ordering::SeqCst);
         self.orders.send(order).expect("it lives");
-        while self.state.written.load(Ordering::SeqCst) == 0 {
-            std::thread::yield_now();
-        }
+        self.news.recv().expect("it lives");
     }
 
     /// It rests, and the lock is not forged, when this returns.
     pub fn end(&self) {
-        let wanted = self.state.wanted.fetch_add(1, Ordering::SeqCst) + 1;
-        while self.state.resting.load(Ordering::SeqCst) != wanted {
-            std::thread::yield_now();
-        }
+        self.stop.store(true, Ordering::SeqCst);
+        self.news.recv().expect("it lives");
     }
 }
 
-fn work(order: &Order, state: &State) {
+fn work(order: &Order, stop: &AtomicBool, tell: &Sender<()>) {
     let mut rng = Rng(order.seed);
     let areas = order.chosen.map_or(&order.areas[..], |index| &order.areas[index..=index]);
-    let mut wanted = state.wanted.load(Ordering::SeqCst);
-    while wanted % 2 == 1 {
+    strike(&order.stage, areas, &mut rng);
+    let _ = tell.send(());
+    while !stop.load(Ordering::SeqCst) {
+        // Between none and some calls of the other: damage on damage, and damage that is worked with.
+        (0..1_u64 << rng.below(12)).for_each(|_| std::hint::spin_loop());
         if order.forge && rng.below(64) == 0 {
             forge(order, &mut rng);
         } else {
             strike(&order.stage, areas, &mut rng);
         }
-        state.written.fetch_add(1, Ordering::SeqCst);
-        // Between none and some calls of the other: damage on damage, and damage that is worked with.
-        (0..1_u64 << rng.below(12)).for_each(|_| std::hint::spin_loop());
-        wanted = state.wanted.load(Ordering::SeqCst);
     }
-    state.resting.store(wanted, Ordering::SeqCst);
+    let _ = tell.send(());
 }
 
 fn forge(order: &Order, rng: &mut Rng) {

@@ -103,11 +103,12 @@ pub fn payload(id: u64, length: usize) -> Vec<u8> {
 }
 
 /// The bases of a geometry.
-pub fn all(dir: &Path, geometry: &Geometry) -> Vec<Base> {
-    [empty, few, full, wrapped, left_behind, closed].map(|fill| one(dir, geometry, fill)).into()
+pub fn all(dir: &Path, geometry: &Geometry) -> [Base; 6] {
+    let fills: [Fill; 6] = [empty, few, full, wrapped, left_behind, closed];
+    fills.map(|fill| one(dir, geometry, fill))
 }
 
-/// What fills a queue; returns whether something is left behind.
+/// What fills a queue; `now` takes the snapshot before its end.
 type Fill = fn(&Queue, &mut Reference, &mut dyn FnMut());
 
 fn one(dir: &Path, geometry: &Geometry, fill: Fill) -> Base {

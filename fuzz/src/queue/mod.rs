@@ -5,7 +5,7 @@ mod reference;
 mod user;
 
 use crate::input::Input;
-use crate::place::{LOCK, patch};
+use crate::place::{Area, LOCK, patch};
 use crate::stage::{self, Stage};
 use crate::vandal::{Order, Vandal};
 use base::{Base, GEOMETRIES, Geometry};
@@ -19,12 +19,12 @@ pub struct Queues {
     vandal: Option<Vandal>,
 }
 
-/// One geometry.
+/// A valid segment, and the file that it is put into.
 struct Scene {
     geometry: Geometry,
     stage: Arc<Stage>,
-    areas: Arc<Vec<crate::place::Area>>,
-    bases: Vec<Base>,
+    areas: Arc<Vec<Area>>,
+    base: Base,
 }
 
 /// What is wrong with the segment.
@@ -44,14 +44,12 @@ impl Queues {
         let dir = stage::directory();
         let bases = dir.join("bases");
         std::fs::create_dir_all(&bases).expect("the directory can be made");
-        let scene = |(number, geometry): (usize, Geometry)| {
-            let own = dir.join(number.to_string());
-            std::fs::create_dir_all(&own).expect("the directory can be made");
-            let bases = base::all(&bases, &geometry);
-            let stage = Arc::new(Stage::new(&own, "chappe.mq.q", bases[0].snapshot.len));
-            Scene { geometry, stage, areas: Arc::new(geometry.areas()), bases }
+        let all = GEOMETRIES.into_iter().flat_map(|geometry| base::all(&bases, &geometry).map(|base| (geometry, base)));
+        let scene = |(number, (geometry, base)): (usize, (Geometry, Base))| {
+            let stage = Arc::new(Stage::new(&dir.join(number.to_string()), "chappe.mq.q", base.snapshot.len));
+            Scene { geometry, stage, areas: Arc::new(geometry.areas()), base }
         };
-        let scenes = GEOMETRIES.into_iter().enumerate().map(scene).collect();
+        let scenes = all.enumerate().map(scene).collect();
         Queues { scenes, vandal: live.then(Vandal::start) }
     }
 
@@ -59,7 +57,7 @@ impl Queues {
     pub fn run(&self, bytes: &[u8]) {
         let mut input = Input::new(bytes);
         let scene = &self.scenes[input.below(self.scenes.len())];
-        let base = &scene.bases[input.below(scene.bases.len())];
+        let base = &scene.base;
         scene.stage.set(&base.snapshot);
         let flags = input.byte();
         let damage = match flags & 3 {

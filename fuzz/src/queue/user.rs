@@ -253,7 +253,8 @@ impl<'a> User<'a> {
             (stat.len as usize, stat.being_sent, stat.being_received, flags, stat.participants.len())
         });
         self.check("stat", &told, |reference| {
-            Ok((reference.len(), 0, 0, (reference.closed, reference.unlinked), participants))
+            let flags = (reference.closed || reference.unlinked, reference.unlinked);
+            Ok((reference.len(), 0, 0, flags, participants))
         });
     }
 

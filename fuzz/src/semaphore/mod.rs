@@ -14,14 +14,15 @@ use user::User;
 
 /// What is kept from one input to the next.
 pub struct Semaphores {
-    scene: Scene,
+    scenes: Vec<Scene>,
     vandal: Option<Vandal>,
 }
 
+/// A valid segment, and the file that it is put into.
 struct Scene {
     stage: Arc<Stage>,
     areas: Arc<Vec<Area>>,
-    bases: Vec<Base>,
+    base: Base,
 }
 
 /// What is wrong with the segment.
@@ -39,20 +40,22 @@ impl Semaphores {
     /// `live`: a second thread writes words while operations run.
     pub fn new(live: bool) -> Semaphores {
         let dir = stage::directory();
-        let (bases, own) = (dir.join("bases"), dir.join("s"));
-        for dir in [&bases, &own] {
-            std::fs::create_dir_all(dir).expect("the directory can be made");
-        }
-        let bases = base::all(&bases);
-        let stage = Arc::new(Stage::new(&own, "chappe.sem.s", bases[0].snapshot.len));
-        let scene = Scene { stage, areas: Arc::new(base::areas()), bases };
-        Semaphores { scene, vandal: live.then(Vandal::start) }
+        let bases = dir.join("bases");
+        std::fs::create_dir_all(&bases).expect("the directory can be made");
+        let areas = Arc::new(base::areas());
+        let scene = |(number, base): (usize, Base)| {
+            let stage = Arc::new(Stage::new(&dir.join(number.to_string()), "chappe.sem.s", base.snapshot.len));
+            Scene { stage, areas: areas.clone(), base }
+        };
+        let scenes = base::all(&bases).into_iter().enumerate().map(scene).collect();
+        Semaphores { scenes, vandal: live.then(Vandal::start) }
     }
 
     /// One input.
     pub fn run(&self, bytes: &[u8]) {
-        let (mut input, scene) = (Input::new(bytes), &self.scene);
-        let base = &scene.bases[input.below(scene.bases.len())];
+        let mut input = Input::new(bytes);
+        let scene = &self.scenes[input.below(self.scenes.len())];
+        let base = &scene.base;
         scene.stage.set(&base.snapshot);
         let flags = input.byte();
         let damage = match flags & 3 {
@@ -119,7 +122,9 @@ fn tear(scene: &Scene, input: &mut Input) {
         let place = RECORDS + record * RECORD;
         if stage.read(place + 8, 4) == 0 {
             let drawn = u64::from(input.byte());
-            stage.write(place, 8, drawn % 8 << 60 | drawn / 8 % 4);
+            let (state, permits) = (drawn % 8, drawn / 8 % 4);
+            // Held, waiting, wanting and gone say more than that.
+            stage.write(place, 8, state << 60 | if [1, 2, 3, 7].contains(&state) { permits } else { 0 });
             stage.write(place + 8, 4, index + 1);
             stage.write(place + 16, 8, u64::from(input.byte()));
         }
