@@ -122,12 +122,13 @@ impl Stage {
     }
 }
 
-/// Waits until no thread of this name is left: those that the library starts go a moment after their handle.
-pub fn until_gone(thread: &str) {
+/// Waits until no thread that the library has started is left: they go a moment after their handle, and have its share in the file until
+/// then.
+pub fn until_alone() {
     let left = || {
         let tasks = fs::read_dir("/proc/self/task").expect("proc is there").flatten();
         tasks
-            .filter(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim_end() == thread))
+            .filter(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.starts_with("chappe-")))
             .count()
     };
     while left() > 0 {

@@ -167,7 +167,7 @@ fn left_behind(queue: &Queue, reference: &mut Reference, now: &mut dyn FnMut()) 
     few(queue, reference, now);
     now();
     drop((other, bell));
-    crate::stage::until_gone("chappe-attend");
+    crate::stage::until_alone();
 }
 
 fn closed(queue: &Queue, reference: &mut Reference, now: &mut dyn FnMut()) {

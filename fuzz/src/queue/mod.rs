@@ -81,7 +81,7 @@ impl Queues {
         }
         user.leave();
         if threads {
-            stage::until_gone("chappe-attend");
+            stage::until_alone();
         }
         if self.vandal.is_some() && user.lot.lot_one_in(8, 1) {
             user.comes_to_an_undisturbed_one();

@@ -117,14 +117,20 @@ impl<'a> User<'a> {
         }
     }
 
+    /// The message size, the smallest and the largest: a header that was changed between two openings can say two.
+    fn message_sizes(&self) -> (u64, u64) {
+        let sizes = self.queues.iter().map(Queue::message_size);
+        sizes.fold((20_000, 0), |(least, most), size| (least.min(size), most.max(size)))
+    }
+
     fn fits(&self, length: usize, priority: u16) {
-        assert!(length as u64 <= self.queues[0].message_size(), "a message of {length} bytes");
+        assert!(length as u64 <= self.message_sizes().1, "a message of {length} bytes");
         assert!(priority <= chappe::PRIORITY_MAX, "priority {priority}");
     }
 
     fn message(&mut self, input: &mut Input) -> (Vec<u8>, u16) {
         let (kind, priority) = (input.byte(), input.byte());
-        let most = self.queues[0].message_size().min(20_000) as usize;
+        let most = self.message_sizes().0 as usize;
         let length = match kind % 4 {
             0 => usize::from(kind / 4).min(most),
             1 => most,
@@ -138,7 +144,7 @@ impl<'a> User<'a> {
     fn send(&mut self, choice: u8, input: &mut Input) {
         let (mut data, mut priority) = self.message(input);
         match choice % 32 {
-            30 => data.resize(self.queues[0].message_size().min(20_000) as usize + 1, 7),
+            30 => data.resize(self.message_sizes().1.min(20_000) as usize + 1, 7),
             31 => priority |= 0x8000,
             _ => {}
         }

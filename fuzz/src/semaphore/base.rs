@@ -78,6 +78,7 @@ fn one(dir: &Path, permits: u64, fill: Fill) -> Base {
     let (left_behind, snapshot) = (early.is_some(), early.unwrap_or_else(|| Snapshot::of(&path)));
     assert_eq!(snapshot.len, RECORDS + ALL * RECORD, "the picture of the format is not what the library has");
     options.unlink("/s").expect("it is there");
+    crate::stage::until_alone();
     Base { snapshot, reference, left_behind }
 }
 

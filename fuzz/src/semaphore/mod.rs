@@ -73,10 +73,15 @@ impl Semaphores {
         let look_first = base.left_behind || damage == Damage::Caches;
         let two = flags & 4 != 0;
         // Threads of semaphores take the kernel milliseconds to end.
-        let mut user = User::new(scene, reference, flags & 0xf0 == 0xf0, input.lot);
+        let threads = flags & 0xf0 == 0xf0;
+        let mut user = User::new(scene, reference, threads, input.lot);
         match &self.vandal {
             None => user.play(&mut input, two, look_first),
             Some(vandal) => live(vandal, scene, &mut user, &mut input, two),
+        }
+        user.leave();
+        if threads {
+            stage::until_alone();
         }
         if self.vandal.is_some() && user.lot.lot_one_in(8, 1) {
             user.comes_to_an_undisturbed_one();
