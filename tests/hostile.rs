@@ -1047,6 +1047,28 @@ fn part_idle(arguments: &[String]) {
     drop(queue);
 }
 
+/// What lies inline has room for up to 63 bytes more than a message may have; a forged length is not believed up to there.
+#[test]
+fn a_length_above_the_message_size_is_an_error_where_it_would_fit_inline() {
+    for message_size in [1_u64, 100, 255] {
+        let dir = scratch();
+        let queue = options(dir.path()).capacity(4).message_size(message_size).create_new("/q").unwrap();
+        queue.send(b"x", 3).unwrap();
+        for length in [message_size + 1, message_size.next_multiple_of(64)] {
+            let meta = Geometry::new(4, message_size).slots + 8;
+            write_word(dir.path(), meta, &(3 << 48 | length).to_le_bytes());
+            assert_eq!(queue.try_recv(), Err(RecvError::Corrupt), "{length} of {message_size} bytes");
+            assert_eq!(queue.try_recv_into(&mut [0; 256]), Err(RecvError::Corrupt), "{length} of {message_size} bytes");
+            let many = queue.try_recv_many(&mut Batch::new(), 2);
+            assert_eq!(many, Err(RecvError::Corrupt), "{length} of {message_size} bytes");
+            assert_eq!(queue.peek(1), Err(AccessError::Corrupt), "{length} of {message_size} bytes");
+            assert_eq!(queue.bytes(), Err(AccessError::Corrupt), "{length} of {message_size} bytes");
+        }
+        write_word(dir.path(), Geometry::new(4, message_size).slots + 8, &(3_u64 << 48 | 1).to_le_bytes());
+        assert_eq!(queue.try_recv().unwrap().data, b"x");
+    }
+}
+
 // ---- headers without a queue ----
 
 #[test]

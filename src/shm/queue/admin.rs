@@ -70,9 +70,14 @@ impl Core {
         shared.ledger.drain()?;
         let numbers = shared.ledger.index.walk(usize::MAX)?;
         drop(held);
-        // A message that is received meanwhile counts with what is in its slot by then.
-        let length = |number: u32| Ok(Meta::from_raw(at(self.slots(), number)?.meta.load(Ordering::Relaxed)).length());
-        let bytes: Result<u64, Corrupt> = numbers.into_iter().map(length).sum();
+        // A message that is received meanwhile counts with what is in its slot by then: the length of some message, so never more
+        // than one may have.
+        let length = |number: u32| {
+            let length = Meta::from_raw(at(self.slots(), number)?.meta.load(Ordering::Relaxed)).length();
+            if length <= self.layout.attributes.message_size { Ok(length) } else { Err(Corrupt) }
+        };
+        let bytes =
+            numbers.into_iter().try_fold(0_u64, |sum, number| Ok::<_, Corrupt>(sum.saturating_add(length(number)?)));
         Ok(bytes?)
     }
 

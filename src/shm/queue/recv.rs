@@ -244,7 +244,7 @@ impl Core {
     pub(super) fn check_length(&self, number: u32, meta: Meta) -> Result<u64, Fault> {
         let length = meta.length();
         let backed = || Ok::<bool, Fault>(at(self.slots(), number)?.backed.load(Ordering::Relaxed) >= length);
-        let possible = length <= self.layout.inline || (length <= self.layout.attributes.message_size && backed()?);
+        let possible = length <= self.layout.attributes.message_size && (length <= self.layout.inline || backed()?);
         if possible { Ok(length) } else { Err(Fault::Corrupt) }
     }
 
