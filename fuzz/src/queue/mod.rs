@@ -146,5 +146,5 @@ fn tear(scene: &Scene, reference: &mut Reference, input: &mut Input) {
     }
     let caches = scene.geometry.caches();
     (0..input.byte() % 16).for_each(|_| patch(stage, &caches, input));
-    stage.write(LOCK, 4, index + 1 | incarnation << 12);
+    stage.write(LOCK, 4, (index + 1) | (incarnation << 12));
 }

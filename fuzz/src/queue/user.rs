@@ -265,7 +265,7 @@ impl<'a> User<'a> {
     }
 
     fn purge(&mut self, choice: u8) {
-        if choice % 4 == 0 {
+        if choice.is_multiple_of(4) {
             let purged = self.queue(choice).purge();
             self.check("purge", &purged, |reference| Ok(reference.messages.drain(..).count()));
         }

@@ -136,5 +136,5 @@ fn tear(scene: &Scene, input: &mut Input) {
     }
     let caches = base::caches();
     (0..input.byte() % 16).for_each(|_| patch(stage, &caches, input));
-    stage.write(LOCK, 4, index + 1 | incarnation << 12);
+    stage.write(LOCK, 4, (index + 1) | (incarnation << 12));
 }
