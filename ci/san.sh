@@ -10,7 +10,7 @@ if cargo +nightly --version >/dev/null 2>&1; then
     ASAN_OPTIONS=allocator_may_return_null=1 RUSTFLAGS=-Zsanitizer=address cargo +nightly test --target "$triple" \
         --target-dir target/asan "${tests[@]}" --test model --test semaphore_model -- --skip a_length_that_no_memory_holds "$@"
     TSAN_OPTIONS="suppressions=$PWD/ci/tsan.supp" RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
-        cargo +nightly test --target "$triple" --target-dir target/tsan --lib --test queue --test wakes -- "$@"
+        cargo +nightly test --target "$triple" --target-dir target/tsan --lib --test wakes -- "$@"
 else
     echo "skipped: the sanitizers for addresses and threads; there is no nightly toolchain (rustup toolchain install nightly)"
 fi
