@@ -300,8 +300,9 @@ impl Queue {
     /// [`RecvError::Unlinked`]. Everybody who is blocked is woken. The memory goes with the last participant.
     ///
     /// # Errors
-    /// [`OpenError`]; `NotFound` if there is no such queue. A file of that name that is no queue of this library
-    /// (truncated, damaged, of another version) is removed all the same.
+    /// [`OpenError`]; `NotFound` if there is no such queue; `System` if this process has no descriptor or no memory left to tell
+    /// those who have it open: then the name stays. A file of that name that is no queue of this library (truncated, damaged, of
+    /// another version), or another queue's second name (a hard link), is removed all the same, and nothing ends.
     ///
     /// # If a process dies here
     /// The name is gone or it is not; if it is gone and nobody was woken, blocked participants notice within half a second.

@@ -344,8 +344,9 @@ impl Semaphore {
     /// [`AcquireError::Unlinked`]. Permits that are held stay held until they are released. The name is free at once.
     ///
     /// # Errors
-    /// [`OpenError`]; `NotFound` if there is no such semaphore. A file of that name that is no semaphore of this library is
-    /// removed all the same.
+    /// [`OpenError`]; `NotFound` if there is no such semaphore; `System` if this process has no descriptor or no memory left to
+    /// tell those who have it open: then the name stays. A file of that name that is no semaphore of this library, or another
+    /// one's second name (a hard link), is removed all the same, and nothing ends.
     ///
     /// # If a process dies here
     /// The name is gone or it is not; if it is gone and nobody was woken, those who wait notice within half a second.

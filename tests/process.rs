@@ -6,10 +6,10 @@
 mod common;
 
 use chappe::{Batch, OpenError, Queue, QueueOptions, RecvError, SendError};
+use common::mount::{give_room, mount_small, take_room, unshare};
 use common::{NET, Worker, asleep, hear, identify, payload, say, scratch, until};
 use std::collections::HashSet;
 use std::ffi::CString;
-use std::io::Write;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -919,17 +919,6 @@ fn inside_a_namespace(dir: &Path) {
     }
 }
 
-/// Moves the process into new namespaces, with a user namespace where that is what gives the right to.
-fn unshare(flags: i32) -> std::io::Result<()> {
-    for flags in [flags, flags | libc::CLONE_NEWUSER] {
-        // SAFETY: it takes a number.
-        if unsafe { libc::unshare(flags) } == 0 {
-            return Ok(());
-        }
-    }
-    Err(std::io::Error::last_os_error())
-}
-
 // ---- a full file system ----
 
 fn on_a_small_file_system(what: &str) {
@@ -967,7 +956,7 @@ fn a_queue_goes_on_when_its_file_system_has_room_again() {
 /// Mounts a file system of 1 MiB that nobody else sees, and fills it.
 fn part_small(arguments: &[String]) {
     let dir = Path::new(&arguments[0]);
-    if let Err(error) = mount_small(&arguments[0]) {
+    if let Err(error) = mount_small(&arguments[0], "size=1M") {
         say(format!("skip a mount of its own: {error}"));
         return;
     }
@@ -978,29 +967,6 @@ fn part_small(arguments: &[String]) {
         "little room" => (0..24).for_each(|pages| everything_fails_cleanly_with_little_room(dir, pages * 4096)),
         _ => the_queue_recovers_when_there_is_room_again(dir),
     }
-}
-
-fn mount_small(path: &str) -> std::io::Result<()> {
-    unshare(libc::CLONE_NEWNS)?;
-    mount("none", "/", "none", libc::MS_REC | libc::MS_PRIVATE, "")?;
-    mount("none", path, "tmpfs", 0, "size=1M")
-}
-
-fn mount(source: &str, target: &str, kind: &str, flags: libc::c_ulong, data: &str) -> std::io::Result<()> {
-    let [source, target, kind, data] = [source, target, kind, data].map(|text| CString::new(text).unwrap());
-    // SAFETY: all four are C strings that live through the call.
-    match unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) } {
-        0 => Ok(()),
-        _ => Err(std::io::Error::last_os_error()),
-    }
-}
-
-/// Takes all room but this much.
-fn take_room(dir: &Path, leave: usize) {
-    let mut file = std::fs::File::create(dir.join("filler")).unwrap();
-    while file.write_all(&[1; 4096]).is_ok() {}
-    let length = file.metadata().unwrap().len() / 4096 * 4096;
-    file.set_len(length.saturating_sub(leave as u64)).unwrap();
 }
 
 /// A queue with as many messages of 60000 bytes as fit.
@@ -1079,14 +1045,14 @@ fn everything_fails_cleanly_with_little_room(dir: &Path, room: usize) {
     }
     assert!(sent.iter().map(|(_, id)| *id).eq(got), "{room} bytes of room: what was sent is not what came back");
     options(dir).unlink("/old").unwrap();
-    std::fs::remove_file(dir.join("filler")).unwrap();
+    give_room(dir);
 }
 
 fn the_queue_recovers_when_there_is_room_again(dir: &Path) {
     let queue = options(dir).capacity(200).message_size(64).create_new("/q").unwrap();
     take_room(dir, 0);
     let before = (0..200).filter(|id| queue.try_send(&payload(*id, 64), *id as u16 * 100).is_ok()).count();
-    std::fs::remove_file(dir.join("filler")).unwrap();
+    give_room(dir);
     for id in before..200 {
         assert_eq!(queue.try_send(&payload(id as u64, 64), 32_000), Ok(()), "message {id}, {before} came before");
     }

@@ -287,25 +287,36 @@ pub(crate) fn unlink(kind: Kind, dir: &Path, name: &Name, end: bool) -> Result<(
         match once {
             Ok(true) => return Ok(()),
             Ok(false) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if error.io_kind() == Some(io::ErrorKind::NotFound) => {
                 return Err(OpenError::NotFound { kind, name: name.clone(), dir: dir.into() });
             }
-            Err(source) => return Err(failed("unlink", &path, source)),
+            Err(error) => return Err(error),
         }
     }
     Err(failed("settle on", &path, io::Error::other("others create and unlink it all the time")))
 }
 
 /// False if the name leads to another file by now.
-fn unlink_once<C: Core>(path: &Path, end: bool) -> io::Result<bool> {
+fn unlink_once<C: Core>(path: &Path, end: bool) -> Result<bool, OpenError> {
+    let unlinked = |result: io::Result<bool>| result.map_err(|source| failed("unlink", path, source));
     // Opened first: afterwards there is no way to it. What cannot be opened, or is no such object, is removed all the same.
-    let Ok(fd) = file::open(path) else { return file::remove(path).map(|()| true) };
-    let core =
-        examine(C::KIND, &fd, path).and_then(|identity| map::<C>(Some(path), path, file_again(&fd, path)?, &identity));
-    if !remove_name(fd.as_fd(), path, file::facts(fd.as_fd())?)? {
+    let fd = match file::open(path) {
+        Ok(fd) => fd,
+        // Not removed, should it come to be by now: nobody would tell those who have it.
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Err(failed("unlink", path, source)),
+        Err(source) if lacks_means(&source) => return Err(failed("open", path, source)),
+        Err(_) => return unlinked(file::remove(path).map(|()| true)),
+    };
+    let core = match open_to_unlink::<C>(path, &fd) {
+        Err(OpenError::System { step, path, source }) if lacks_means(&source) => {
+            return Err(OpenError::System { step, path, source });
+        }
+        other => other.ok().flatten(),
+    };
+    if !unlinked(file::facts(fd.as_fd()).and_then(|facts| remove_name(fd.as_fd(), path, facts)))? {
         return Ok(false);
     }
-    if let Ok(core) = core {
+    if let Some(core) = core {
         if end {
             core.end(Life::Unlinked);
         }
@@ -314,8 +325,20 @@ fn unlink_once<C: Core>(path: &Path, end: bool) -> io::Result<bool> {
     Ok(true)
 }
 
-fn file_again(fd: &File, path: &Path) -> Result<File, OpenError> {
-    file::reopen(fd.as_fd()).map_err(|source| failed("open", path, source))
+/// The object that goes with the name; `None` if the name is a second one of a file whose own is another: it goes alone.
+fn open_to_unlink<C: Core>(path: &Path, fd: &File) -> Result<Option<C>, OpenError> {
+    let identity = examine(C::KIND, fd, path)?;
+    let own = identity.name.as_ref().map(|name| name.file_name(C::KIND));
+    if own.as_deref() != path.file_name() {
+        return Ok(None);
+    }
+    let again = file::reopen(fd.as_fd()).map_err(|source| failed("open", path, source))?;
+    map::<C>(Some(path), path, again, &identity).map(Some)
+}
+
+/// Whether it was this process or the machine that had too little just now, of descriptors or memory: it says nothing of the file.
+fn lacks_means(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN))
 }
 
 /// Removes a name if it leads to this file; false if it does not. Whoever removes a name holds the name byte of the file, so

@@ -7,6 +7,7 @@
 
 pub mod bell;
 pub mod c;
+pub mod mount;
 pub mod semaphore;
 pub mod shared;
 pub mod step;
