@@ -116,11 +116,12 @@ fn summarise(supervisor: &Supervisor) {
         tally.closes,
     );
     println!(
-        "{} sends returned, {} messages received, {} missing of {} that the dead may have taken, {} uncertain, {} left at the end \
+        "{} sends returned, {} messages received, {} missing ({} received by the dead as the queue counts, {} at the most), {} uncertain, {} left at the end \
          of a generation; {} deaths put in order, {} redelivered",
         tally.sent,
         tally.received,
         tally.missing,
+        tally.vanished,
         tally.may_miss,
         tally.uncertain,
         tally.left,

@@ -65,13 +65,13 @@ impl Measures {
         series.samples.push((at, value));
     }
 
-    /// The four figures of a process: memory that is its own, threads, mappings, descriptors.
-    pub fn add_process(&mut self, at: Duration, who: &str, pid: u32, shared: &[&Path]) {
+    /// The four figures of a process: memory that is its own, mappings, descriptors (more of which are allowed), threads.
+    pub fn add_process(&mut self, at: Duration, who: &str, pid: u32, shared: &[&Path], more: u64) {
         let (private, mappings) = memory(pid, shared);
         let count = |what: &str| std::fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count() as u64;
         self.add(at, &format!("{who}: memory of its own"), "KiB", 4096, private);
-        self.add(at, &format!("{who}: mappings"), "", 24, mappings);
-        self.add(at, &format!("{who}: descriptors"), "", 12, count("fd"));
+        self.add(at, &format!("{who}: mappings"), "", 12, mappings);
+        self.add(at, &format!("{who}: descriptors"), "", more, count("fd"));
         self.add(at, &format!("{who}: threads"), "", 2, count("task"));
     }
 

@@ -49,6 +49,7 @@ pub struct Tally {
     pub received: u64,
     pub missing: u64,
     pub may_miss: u64,
+    pub vanished: u64,
     pub uncertain: u64,
     pub left: u64,
     pub recovered: u64,
@@ -128,7 +129,8 @@ impl Supervisor {
     pub fn tick(&mut self, rate: Duration) {
         std::thread::sleep(Duration::from_micros(self.rng.below(15_000)));
         let now = Instant::now();
-        self.tally.round = self.tally.round.max(now - self.ticked);
+        let round = now - self.ticked;
+        self.tally.round = self.tally.round.max(round);
         self.ticked = now;
         for place in 0..PLACES {
             self.bury(place);
@@ -140,11 +142,14 @@ impl Supervisor {
                 self.start(place);
             }
         }
-        if self.rng.one_in(10) {
-            self.kill_some();
-        }
-        if self.rng.one_in(15) {
-            self.stop_some();
+        // As many as there would have been if this thread had got the processor in time.
+        for _ in 0..=(round.as_millis() / 10).min(30) {
+            if self.rng.one_in(12) {
+                self.kill_some();
+            }
+            if self.rng.one_in(18) {
+                self.stop_some();
+            }
         }
         if self.rng.one_in(200) {
             self.change_hogs();
@@ -273,6 +278,7 @@ impl Supervisor {
             tally.missing += closed.totals.missing;
             tally.uncertain += closed.totals.uncertain;
             tally.may_miss += closed.may_miss;
+            tally.vanished += closed.vanished;
             tally.children_killed += closed.children;
             tally.left += closed.left;
             tally.recovered += closed.counters.recovered;
@@ -320,10 +326,11 @@ impl Supervisor {
         let (at, dir) = (self.begun.elapsed(), self.dir.path());
         let shared = [dir, self.records.path()];
         let measures = &mut self.measures;
-        measures.add_process(at, "supervisor", std::process::id(), &shared);
+        // It has two pipes to each worker, and some of these are missing.
+        measures.add_process(at, "supervisor", std::process::id(), &shared, 8);
         for place in VETERANS {
             let pid = self.crew[place].worker.as_ref().expect("it is never killed").pid();
-            measures.add_process(at, &format!("place {place}"), pid, &shared);
+            measures.add_process(at, &format!("place {place}"), pid, &shared, 4);
         }
         let files = std::fs::read_dir(dir).unwrap().flatten().collect::<Vec<_>>();
         measures.add(at, "files beside the queue", "", 2, files.len() as u64);
