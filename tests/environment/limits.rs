@@ -97,6 +97,7 @@ pub fn part_descriptors(arguments: &[String]) {
         unlinking_a_semaphore_does_all_or_nothing(dir),
     ];
     assert!(needed.iter().all(|needed| *needed > 0), "a call that needs no descriptor shows nothing: {needed:?}");
+    removing_the_name_needs_none(dir);
     arming_needs_few_descriptors(dir);
     waiting_needs_none(&semaphore);
     works(&queue);
@@ -108,6 +109,14 @@ fn unlinking_does_all_or_nothing(dir: &Path) -> usize {
     let options = queue_options(dir);
     let call = |queue: &Queue| options.unlink("/gone").map(|()| assert_eq!(queue.try_recv(), Err(RecvError::Unlinked)));
     with_few(dir, "unlink", || options.create("/gone").unwrap(), call, works)
+}
+
+/// POSIX's unlink has no error for it, and nobody is to be told.
+fn removing_the_name_needs_none(dir: &Path) {
+    let options = queue_options(dir);
+    let call = |queue: &Queue| options.remove_name("/named").map(|()| works(queue));
+    let needed = with_few(dir, "remove the name", || options.create("/named").unwrap(), call, works);
+    assert_eq!((needed, options.open("/named").is_err()), (0, true));
 }
 
 fn unlinking_a_semaphore_does_all_or_nothing(dir: &Path) -> usize {
