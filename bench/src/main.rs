@@ -5,6 +5,7 @@ mod channel;
 mod environment;
 mod floor;
 mod holder;
+mod kill;
 mod measure;
 mod our_permit;
 mod ours;

@@ -101,12 +101,18 @@ impl Table {
         (ours > 0.0 && theirs > 0.0).then_some(ratio)
     }
 
+    /// Faults are figures that nobody is so many times better in.
+    fn is_compared(&self) -> bool {
+        self.metrics.first().is_none_or(|metric| metric.unit != Unit::Count)
+    }
+
     fn show(&self) -> String {
         let mut table = comfy_table::Table::new();
         table.load_style(presets::ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Disabled);
         let labels = self.metrics.iter().map(|metric| metric.label.to_owned());
         let against = format!("{} is better", self.rows.first().map_or("", |row| row.who.as_str()));
-        table.set_header(std::iter::once(self.title.clone()).chain(labels).chain([against]));
+        let against = self.is_compared().then_some(against);
+        table.set_header(std::iter::once(self.title.clone()).chain(labels).chain(against));
         for (index, row) in self.rows.iter().enumerate() {
             table.add_row(self.cells(index, row));
         }
@@ -123,10 +129,12 @@ impl Table {
         };
         let mut cells = vec![row.who.clone()];
         cells.extend((0..self.metrics.len()).map(figure));
-        cells.push(match self.ratio(row) {
-            Some(ratio) if index > 0 => format!("{}×", digits(ratio)),
-            _ => String::new(),
-        });
+        if self.is_compared() {
+            cells.push(match self.ratio(row) {
+                Some(ratio) if index > 0 => format!("{}×", digits(ratio)),
+                _ => String::new(),
+            });
+        }
         cells
     }
 

@@ -5,4 +5,5 @@ pub mod file_lock;
 pub mod limits;
 pub mod pipe;
 pub mod posix;
+pub mod shim;
 pub mod system_v;

@@ -5,6 +5,7 @@ mod depth;
 mod exchange;
 mod flow;
 mod idle;
+mod kill;
 mod memory;
 mod one_cpu;
 mod one_way;
@@ -83,6 +84,7 @@ pub enum Name {
     Memory,
     SetUp,
     Preload,
+    Kill,
     SemPair,
     SemContended,
     SemHandOff,
@@ -111,6 +113,7 @@ impl Name {
             Name::Memory => memory::measure,
             Name::SetUp => set_up::measure,
             Name::Preload => preload::measure,
+            Name::Kill => kill::measure,
             Name::SemPair => sem_pair::measure,
             Name::SemContended => sem_contended::measure,
             Name::SemHandOff => sem_hand_off::measure,
