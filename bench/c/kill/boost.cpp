@@ -2,7 +2,10 @@
 #include "queue.h"
 #include <boost/date_time/posix_time/posix_time_types.hpp>
 #include <boost/interprocess/ipc/message_queue.hpp>
+#include <boost/version.hpp>
 #include <cerrno>
+#include <gnu/libc-version.h>
+#include <string>
 
 namespace ipc = boost::interprocess;
 namespace pt = boost::posix_time;
@@ -27,6 +30,12 @@ ipc::message_queue *queue_of(void *queue)
 extern "C" int q_init(const char *)
 {
     return 0;
+}
+
+extern "C" const char *q_version()
+{
+    static const std::string text = std::string("Boost " BOOST_LIB_VERSION ", glibc ") + gnu_get_libc_version();
+    return text.c_str();
 }
 
 extern "C" void *q_create(const char *name, unsigned capacity, unsigned size)

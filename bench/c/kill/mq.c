@@ -4,8 +4,10 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <gnu/libc-version.h>
 #include <mqueue.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static mqd_t (*open_)(const char *, int, ...);
@@ -27,6 +29,13 @@ int q_init(const char *library)
     close_ = (int (*)(mqd_t))dlsym(from, "mq_close");
     unlink_ = (int (*)(const char *))dlsym(from, "mq_unlink");
     return open_ && send_ && receive_ && close_ && unlink_ ? 0 : ENOSYS;
+}
+
+const char *q_version(void)
+{
+    static char text[32];
+    snprintf(text, sizeof text, "glibc %s", gnu_get_libc_version());
+    return text;
 }
 
 /* Descriptor 0 is one, too. */

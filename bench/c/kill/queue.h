@@ -10,6 +10,9 @@ extern "C" {
 /* Once in a process, before anything else. `library`: whose mq_* to use; for `mq.c` only. 0, or an errno. */
 int q_init(const char *library);
 
+/* What it is made of. */
+const char *q_version(void);
+
 /* The name begins with a slash. Null if that failed. */
 void *q_create(const char *name, unsigned capacity, unsigned size);
 void *q_open(const char *name);

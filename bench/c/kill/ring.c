@@ -8,8 +8,10 @@
 #include "queue.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <gnu/libc-version.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -122,6 +124,13 @@ int q_init(const char *library)
 {
     (void)library;
     return 0;
+}
+
+const char *q_version(void)
+{
+    static char text[32];
+    snprintf(text, sizeof text, "glibc %s", gnu_get_libc_version());
+    return text;
 }
 
 static void set_up(struct ring *ring, uint32_t capacity, uint32_t size)

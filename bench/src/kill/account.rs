@@ -15,6 +15,7 @@ pub struct Damage {
     /// The survivor was ended by a signal.
     pub crashed: bool,
     pub lost: usize,
+    /// Received twice, or again though it had been received before.
     pub doubled: usize,
     pub torn: usize,
     pub disordered: bool,
@@ -77,12 +78,13 @@ impl Found {
                 || (id == SLEEPER && case.asleep == Some(Verb::Send))
                 || (id == SURVIVOR && self.sent)
         };
-        let unknown = ids.iter().filter(|id| !known(**id)).count();
+        // Whole, but of another time: it had been received before.
+        let stale = ids.iter().filter(|id| !known(**id)).count();
         let twice = (1..ids.len()).filter(|index| ids[..*index].contains(&ids[*index])).count();
         let again = usize::from(taken && ids.contains(&BEFORE));
         damage.lost += self.missing(case, finished).len();
-        damage.doubled += twice + again;
-        damage.torn += unknown + self.received.iter().chain(&self.woken).filter(|id| id.is_none()).count();
+        damage.doubled += twice + again + stale;
+        damage.torn += self.received.iter().chain(&self.woken).filter(|id| id.is_none()).count();
         damage.disordered |= !self.received.iter().flatten().is_sorted();
     }
 }
@@ -91,7 +93,8 @@ impl Found {
 pub fn judge_filling(received: &[Option<u64>], sent: usize, damage: &mut Damage) {
     let ids: Vec<u64> = received.iter().copied().flatten().collect();
     let due = FILLER..FILLER + sent as u64;
-    damage.torn += received.len() - ids.len() + ids.iter().filter(|id| !due.contains(id)).count();
+    damage.torn += received.len() - ids.len();
+    damage.doubled += ids.iter().filter(|id| !due.contains(id)).count();
     damage.lost += due.filter(|id| !ids.contains(id)).count();
     damage.doubled += (1..ids.len()).filter(|index| ids[..*index].contains(&ids[*index])).count();
     damage.disordered |= !ids.is_sorted();
@@ -198,7 +201,7 @@ mod tests {
     fn what_is_wrong_is_seen() {
         let send = &CASES[1];
         assert_eq!(judged(send, false, &[Some(BEFORE), None, Some(SURVIVOR)]).torn, 1);
-        assert_eq!(judged(send, false, &[Some(BEFORE), Some(77), Some(SURVIVOR)]).torn, 1);
+        assert_eq!(judged(send, false, &[Some(BEFORE), Some(77), Some(SURVIVOR)]).doubled, 1);
         assert_eq!(judged(send, false, &[Some(BEFORE), Some(BEFORE), Some(SURVIVOR)]).doubled, 1);
         assert!(judged(send, false, &[Some(SURVIVOR), Some(BEFORE)]).disordered);
         let mut damage = Damage::default();

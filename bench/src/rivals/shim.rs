@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 type Init = unsafe extern "C" fn(*const c_char) -> c_int;
+type Version = unsafe extern "C" fn() -> *const c_char;
 type Create = unsafe extern "C" fn(*const c_char, c_uint, c_uint) -> *mut c_void;
 type Open = unsafe extern "C" fn(*const c_char) -> *mut c_void;
 type Send = unsafe extern "C" fn(*mut c_void, *const c_void, c_uint) -> c_int;
@@ -19,6 +20,7 @@ type Unlink = unsafe extern "C" fn(*const c_char);
 
 /// A loaded library.
 pub struct Shim {
+    version: Version,
     create: Create,
     open: Open,
     within: Within,
@@ -61,6 +63,7 @@ impl Shim {
             return Err(format!("q_init: {}", Error::from_raw_os_error(result)).into());
         }
         Ok(Shim {
+            version: function!(library, c"q_version", Version),
             create: function!(library, c"q_create", Create),
             open: function!(library, c"q_open", Open),
             within: function!(library, c"q_within", Within),
@@ -68,6 +71,14 @@ impl Shim {
             receive: function!(library, c"q_receive", Receive),
             unlink: function!(library, c"q_unlink", Unlink),
         })
+    }
+
+    /// What it is made of.
+    pub fn version(&self) -> String {
+        // SAFETY: it takes nothing and returns a C string that stays.
+        let text = unsafe { (self.version)() };
+        // SAFETY: as above.
+        unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
     }
 
     pub fn create(&self, name: &CStr, capacity: u32, size: u32) -> Result<Handle> {

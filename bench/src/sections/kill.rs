@@ -7,6 +7,7 @@ use crate::kill::lanes::{self, Amount, Cell};
 use crate::kill::maker::{self, Contestant};
 use crate::kill::{scene, step};
 use crate::measure::stats::Spread;
+use crate::measure::{Result, child};
 use crate::report::{Goal, Metric, Row, Table, Unit};
 use crate::rivals::shim;
 
@@ -30,11 +31,13 @@ const METRICS: [Metric; 13] = [
     Metric::new("slowest to go on", Unit::Nanoseconds),
 ];
 
-const NOTES: [&str; 9] = [
+const NOTES: [&str; 10] = [
     "hung: of a survivor's send and receive and of a call that was asleep, one was not served within 1 s, though it could have been",
     "for good: of these, it did not come back from its timed call either, within 2 s, and was killed",
     "refused: a call ended with an error. After a death that made it hang, or that refused, no account was made",
-    "lost, doubled, torn, disordered: of messages; what the dead one was sending may be there or not, what it was receiving, too",
+    "lost, doubled, torn, disordered: of messages; what the dead one was sending may be there or not, what it was receiving, too; \
+     doubled is also one that had been received and comes again",
+    "instructions: the longest of the ways that were measured; deaths are counted after each instruction of the shorter ones, too",
     "capacity: room for fewer messages than the queue was made for, or for more",
     "kernel queue: mq_timedsend, mq_timedreceive. chappe: the same calls of the drop-in library",
     "ring: head, tail and count (or two counters, one store of which commits), a process-shared mutex, pthread_mutex_timedlock, two \
@@ -57,17 +60,27 @@ pub fn measure(context: &Context<'_>) -> Outcome {
     };
     let cells = lanes::run(&contestants, &amount, context.cpus)?;
     let mut tables = vec![whole(&contestants, &cells)];
+    tables[0].notes.extend(versions(&contestants, context.cpus[0])?);
     for (index, case) in CASES.iter().enumerate() {
         let column = cells.iter().map(|row| row[index].clone()).collect();
         tables.push(table(case.title(), &contestants, column));
     }
-    let ours = cells.first().map(|cells| total(cells)).and_then(Result::ok);
+    let ours = cells.first().map(|cells| total(cells)).and_then(Cell::ok);
     let goals = vec![Goal::at_most(
         "deaths in a call of the drop-in library after which anything is wrong, at most 0",
         0.0,
         ours.map(|sum| sum.faulty as f64),
     )];
     Ok((ABOUT, tables, goals))
+}
+
+/// What they are made of. In a process of its own, which loads them.
+fn versions(contestants: &[Contestant], cpu: usize) -> Result<Vec<String>> {
+    let built = |contestant: &Contestant| contestant.built.as_ref().ok().map(|built| (contestant.who, built.load()));
+    child::alone(cpu, || {
+        let loaded = contestants.iter().filter_map(built);
+        loaded.map(|(who, shim)| Ok(format!("{who}: {}", shim?.version()))).collect()
+    })
 }
 
 /// All cases together.
@@ -123,7 +136,7 @@ fn figures(sum: &Sum) -> Vec<Spread> {
 }
 
 /// A number in an environment variable; one that cannot be read is an error, not a default.
-fn number(variable: &str) -> crate::measure::Result<Option<usize>> {
+fn number(variable: &str) -> Result<Option<usize>> {
     let Ok(text) = std::env::var(variable) else { return Ok(None) };
     text.parse().map(Some).map_err(|_| format!("{variable} must be a whole number, not {text:?}").into())
 }
