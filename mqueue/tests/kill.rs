@@ -15,7 +15,6 @@
 //! - Words on the command line choose the operations whose row holds one of them.
 
 mod common;
-#[allow(dead_code, reason = "the library's tests use more of it")]
 #[path = "../../tests/common/mod.rs"]
 mod root;
 

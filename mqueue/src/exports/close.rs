@@ -10,6 +10,16 @@ use std::ffi::{c_int, c_uint};
 /// As close(2): nobody uses the descriptor afterwards.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { close_here(fd) }
+}
+
+/// [`close`], for this library's own calls: the dynamic linker resolves exported names, and where this library was loaded with dlopen
+/// the first `close` that it finds is the C library's.
+///
+/// # Safety
+/// As [`close`].
+pub unsafe fn close_here(fd: c_int) -> c_int {
     if table::active() && find::forget(fd) {
         // SAFETY: the caller's promise. Here it is no cancellation point: the table waits for it.
         let result = sys::shielded(|| Ok(unsafe { next::close(fd) }));

@@ -44,7 +44,7 @@ pub unsafe extern "C-unwind" fn __mq_open_2(name: *const c_char, flags: c_int) -
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn mq_close(mqd: c_int) -> c_int {
     // SAFETY: closing is what the caller asks for.
-    unsafe { super::close::close(mqd) }
+    unsafe { super::close::close_here(mqd) }
 }
 
 /// `int mq_unlink(const char *name)`.

@@ -260,5 +260,5 @@ pub fn select(mqd: c_int) -> Result<i16, Errno> {
     let readable = unsafe { libc::FD_ISSET(mqd, reading) };
     // SAFETY: as above.
     let writable = unsafe { libc::FD_ISSET(mqd, writing) };
-    Ok(i16::from(readable) * libc::POLLIN | i16::from(writable) * libc::POLLOUT)
+    Ok((i16::from(readable) * libc::POLLIN) | (i16::from(writable) * libc::POLLOUT))
 }
