@@ -8,6 +8,7 @@ export CHAPPE_KILL_EVERY="${CHAPPE_KILL_EVERY:-1}" CHAPPE_KILL_MODES="${CHAPPE_K
 export CHAPPE_KILL_PAIRS="${CHAPPE_KILL_PAIRS:-20}" CHAPPE_KILL_ROUNDS="${CHAPPE_KILL_ROUNDS:-10000}"
 export CHAPPE_KILL_ONE="${CHAPPE_KILL_ONE:-2000}"
 cargo test --release --test kill
+cargo test --release -p chappe-mqueue --test kill
 cargo test --release --test random_kill -- --nocapture
 cargo test --release --test doorbell_kill
 cargo test --release --test doorbell_random_kill -- --nocapture

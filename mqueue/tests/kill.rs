@@ -20,6 +20,8 @@ mod root;
 
 #[path = "kill/act.rs"]
 mod act;
+#[path = "kill/beside.rs"]
+mod beside;
 #[path = "kill/case.rs"]
 mod case;
 #[path = "kill/library.rs"]

@@ -4,12 +4,9 @@
 use super::act::Act;
 use super::case::{CAPACITY, Case, FILLER, Other, SIZE, SLEEPER, SMALL, SURVIVOR, USUAL, VICTIM};
 use super::library::{self, Errno, Wait};
-use super::root::step::{HANG, read_line};
-use super::root::{identify, payload, readable};
-use super::scene::{Companion, Mode, Scene, waited_for};
+use super::root::{identify, payload};
+use super::scene::{Mode, Scene};
 use std::cmp::Reverse;
-use std::io::Write;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 /// The promise: so long may one call of a survivor's take that has not to wait for anything but the dead. What the process waited for a CPU
@@ -17,7 +14,7 @@ use std::time::{Duration, Instant};
 const PROMISE: Duration = Duration::from_millis(500);
 
 /// What attendants see to is in order by then: they look twice a second. A net.
-const NET: Duration = Duration::from_secs(10);
+pub const NET: Duration = Duration::from_secs(10);
 
 const IN: i16 = libc::POLLIN;
 const OUT: i16 = libc::POLLOUT;
@@ -26,13 +23,13 @@ const OUT: i16 = libc::POLLOUT;
 type Message = (Option<u64>, u32);
 
 pub struct Survivor<'a> {
-    scene: &'a Scene<'a>,
-    case: &'a Case,
-    mode: Mode,
+    pub scene: &'a Scene<'a>,
+    pub case: &'a Case,
+    pub mode: Mode,
     /// The stepped call had returned before the death.
     finished: bool,
-    mqd: i32,
-    received: Vec<Message>,
+    pub mqd: i32,
+    pub received: Vec<Message>,
     /// How many of these came before the message of its own was sent.
     earlier: usize,
     /// What a sleeping receiver got.
@@ -130,7 +127,7 @@ impl<'a> Survivor<'a> {
         self.send(SURVIVOR)
     }
 
-    fn send(&mut self, id: u64) -> Result<(), String> {
+    pub fn send(&mut self, id: u64) -> Result<(), String> {
         let message = payload(id, SMALL);
         in_time("mq_timedsend", || library::send(self.mqd, &message, USUAL, Wait::within(NET)))
     }
@@ -141,7 +138,7 @@ impl<'a> Survivor<'a> {
         Ok(())
     }
 
-    fn receive_within(&mut self, wait: Wait) -> Result<Option<Message>, String> {
+    pub fn receive_within(&mut self, wait: Wait) -> Result<Option<Message>, String> {
         let mut buffer = [0; SIZE as usize];
         in_time("mq_timedreceive", || match library::receive(self.mqd, &mut buffer, wait) {
             Ok((length, priority)) => Ok(Some((identify(&buffer[..length]), priority))),
@@ -250,80 +247,10 @@ impl<'a> Survivor<'a> {
             }
         }
     }
-
-    // ---- who is there beside it ----
-
-    fn companion(&self) -> &Companion {
-        self.scene.companion.as_ref().expect("the case has one")
-    }
-
-    /// The next line from it.
-    fn companion_tells(&self, who: &str) -> Result<String, String> {
-        let told = &self.companion().told;
-        if !readable(told.as_raw_fd(), NET) {
-            return Err(format!("{who} gets nothing for {NET:?}; received {:?}", self.received));
-        }
-        read_line(told)
-    }
-
-    /// One that waits in `poll` for this, if there is one, comes out while it lasts.
-    fn poller_was_woken(&self, events: i16) -> Result<(), String> {
-        if self.case.other != Other::Poller || waited_for(self.case) != Some(events) {
-            return Ok(());
-        }
-        match self.companion_tells("who waits in poll")? {
-            line if line == format!("ready {events}") => Ok(()),
-            other => Err(format!("who waited in poll for {events} instead: {other}")),
-        }
-    }
-
-    /// Another process's poll says so in the end.
-    fn poller_sees(&self, due: i16, when: &str) -> Result<(), String> {
-        if self.case.other != Other::Poller {
-            return Ok(());
-        }
-        let start = Instant::now();
-        loop {
-            (&self.companion().ask).write_all(b"?").map_err(|error| error.to_string())?;
-            match self.companion_tells("who polls")? {
-                line if line == format!("shows {due}") => return Ok(()),
-                other if start.elapsed() > NET => return Err(format!("another one's poll of {when}: {other}")),
-                _ => std::thread::sleep(Duration::from_millis(1)),
-            }
-        }
-    }
-
-    /// The dead one's registration, if it had one, is nobody's.
-    fn registers_at_once(&mut self) -> Result<(), String> {
-        in_time("mq_notify, at once", || library::register(self.mqd))?;
-        in_time("mq_notify, to take it back", || library::unregister(self.mqd))
-    }
-
-    /// Who was registered is told once; then the place is free, and who takes it is told.
-    fn registration_is_right(&mut self) -> Result<(), String> {
-        if self.case.other == Other::Registrant {
-            match self.companion_tells("the registrant")?.as_str() {
-                "told" => {}
-                other => return Err(format!("the registrant: {other}")),
-            }
-        }
-        in_time("mq_notify, in the end", || library::register(self.mqd))?;
-        self.send(FILLER)?;
-        if !library::is_told(HANG) {
-            return Err("the survivor, registered itself, is told nothing".to_owned());
-        }
-        if self.case.other == Other::Registrant && readable(self.companion().told.as_raw_fd(), Duration::ZERO) {
-            return Err("the registrant is told twice".to_owned());
-        }
-        match self.receive_within(Wait::Over)? {
-            Some((Some(FILLER), USUAL)) => Ok(()),
-            other => Err(format!("{other:?} instead of what was told of")),
-        }
-    }
 }
 
 /// A call that has to succeed within what is promised.
-fn in_time<T>(what: &str, call: impl FnOnce() -> Result<T, Errno>) -> Result<T, String> {
+pub fn in_time<T>(what: &str, call: impl FnOnce() -> Result<T, Errno>) -> Result<T, String> {
     let (start, waited) = (Instant::now(), waited_for_a_cpu());
     let result = call();
     let took = start.elapsed();
