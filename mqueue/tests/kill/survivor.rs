@@ -188,7 +188,8 @@ impl<'a> Survivor<'a> {
         }
         let key = |(id, priority): &Message| (Reverse(*priority), *id);
         let parts = self.received.split_at(self.earlier);
-        if !case.may_come_late() && !(parts.0.is_sorted_by_key(key) && parts.1.is_sorted_by_key(key)) {
+        let in_order = parts.0.is_sorted_by_key(key) && parts.1.is_sorted_by_key(key);
+        if !in_order && !case.may_come_late() {
             return fault("out of order");
         }
         Ok(())
