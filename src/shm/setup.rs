@@ -227,7 +227,10 @@ fn create<C: Core>(setup: &Setup, name: &Name, path: &Path, wanted: &C::Wanted) 
             core.give_up_creating();
             Ok(None)
         }
-        Err(source) => Err(failed("name", path, source)),
+        Err(source) => {
+            core.give_up_creating();
+            Err(failed("name", path, source))
+        }
     }
 }
 
@@ -247,11 +250,18 @@ fn prepare<C: Core>(
     write_fixed(&fd, &identity).map_err(|source| failed("reserve memory for", path, source))?;
     let mut core = map::<C>(named.map(|(_, path)| path), path, fd, &identity)?;
     let fault = |fault| translate(fault, &path.display().to_string(), path);
-    core.initialise(wanted, setup.doorbell.then(|| mode(setup))).and_then(|()| core.attach()).map_err(fault)?;
-    if ephemeral {
-        core.base_mut().become_creator().map_err(fault)?;
+    let mut made = core.initialise(wanted, setup.doorbell.then(|| mode(setup))).and_then(|()| core.attach());
+    if ephemeral && made.is_ok() {
+        made = core.base_mut().become_creator();
     }
-    Ok(core)
+    match made.map_err(fault) {
+        Ok(()) => Ok(core),
+        Err(error) => {
+            // It has no name yet, but may have a doorbell.
+            core.give_up_creating();
+            Err(error)
+        }
+    }
 }
 
 fn out_of_range(OutOfRange(what, low, high, value): OutOfRange) -> OpenError {
