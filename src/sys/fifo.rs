@@ -4,6 +4,7 @@
 //! Sources: fifo(7), pipe(7) (O_DIRECT: packets), fcntl(2) (F_SETPIPE_SZ), ioctl_tty(2) (FIONREAD).
 
 use super::file::{self, Facts, File};
+use super::memory::page_size;
 use super::process;
 use crate::message::Access;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
@@ -97,7 +98,7 @@ impl Fifo {
 
     /// Sees to it that [`ROOM`] packets fit. It lasts as long as somebody has the FIFO open.
     pub(crate) fn set_room(&self) -> io::Result<()> {
-        let bytes = ROOM as usize * rustix::param::page_size();
+        let bytes = ROOM as usize * page_size();
         // More than fit, by a stranger: one who goes on putting them in faster than this takes them out wins.
         for _ in 0..rustix::pipe::fcntl_getpipe_size(&self.fd)? {
             match rustix::pipe::fcntl_setpipe_size(&self.fd, bytes) {

@@ -6,6 +6,13 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 
+/// The size of a page. (Not rustix's, which reads what valgrind hides from programs, and crashes there.)
+pub(crate) fn page_size() -> usize {
+    // SAFETY: it takes a number.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).expect("every C library knows the size of a page")
+}
+
 /// `len` bytes of a file (or of none), mapped readable, writable and shared until this value is dropped.
 pub(crate) struct Mapping {
     /// Invariant M1: `address` is the start of a mapping of `len` bytes, readable and writable, that lasts as long as this

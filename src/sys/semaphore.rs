@@ -6,7 +6,7 @@
 //! src/thread/sem_open.c).
 
 use crate::name::Name;
-use crate::sys::memory::Mapping;
+use crate::sys::memory::{Mapping, page_size};
 use crate::sys::time::{time, to_timespec, wall};
 use libc::{c_int, c_uint, clockid_t, sem_t, timespec};
 use std::ffi::{CString, OsString};
@@ -81,7 +81,7 @@ impl Handle {
     /// touching it is a SIGBUS.
     pub(crate) fn at(fd: BorrowedFd<'_>, offset: u64) -> io::Result<Handle> {
         assert!(offset.is_multiple_of(ALIGNMENT as u64), "a semaphore out of alignment");
-        let before = offset % rustix::param::page_size() as u64;
+        let before = offset % page_size() as u64;
         // It is less than a page.
         let skip = before as usize;
         let mapping = Mapping::window(fd.as_fd(), offset - before, skip + SIZE)?;

@@ -6,7 +6,7 @@
 //! Every other SIGBUS goes to whoever handled the signal before the first mapping was watched, or ends the process as it would have.
 //! A program that puts a handler of its own in the place of this one afterwards has undone it.
 
-use super::memory::Mapping;
+use super::memory::{Mapping, page_size};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
@@ -134,9 +134,7 @@ fn install() {
         unsafe { libc::sigaction(libc::SIGBUS, std::ptr::null(), action.as_mut_ptr()) };
         // SAFETY: written above.
         let action = unsafe { action.assume_init() };
-        // SAFETY: it takes a number. The page size is known to every C library.
-        let page_size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-        Before { action, page_size: usize::try_from(page_size).unwrap_or(4096) }
+        Before { action, page_size: page_size() }
     });
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
