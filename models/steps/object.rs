@@ -82,7 +82,7 @@ fn quiet(kind: Kind) -> Vec<Quiet> {
             let lists = records.clone().flat_map(|record| [record + 16..record + 24, record + 32..record + 40]);
             let labels = records.flat_map(|record| [record + 24..record + 32, record + 64..record + 128]);
             let desk = [516..520, 528..552].into_iter().chain(lists).map(guarded);
-            desk.chain(labels.chain([576..600]).map(idle)).collect()
+            desk.chain(labels.chain(std::iter::once(576..600)).map(idle)).collect()
         }
     }
 }

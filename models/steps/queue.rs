@@ -152,6 +152,9 @@ impl Stage {
                 _ => {}
             }
         }
+        let told = known.iter().any(|fact| matches!(fact, Known::Ended { .. }));
+        let late = |fact: &Known| matches!(fact, Known::Received { by, .. } if *by + 1 == self.object.handles.len());
+        assert!(!told || !known.iter().any(late), "a message came after the end: {known:?}");
         assert!(missing <= purged + 2 * deaths, "{missing} are missing: {known:?}");
         assert!(deaths > 0 || missing == purged, "{missing} are missing, {purged} purged: {known:?}");
         for (by, sender) in (0..self.object.handles.len()).flat_map(|by| (0..8).map(move |sender| (by, sender))) {
@@ -329,6 +332,7 @@ pub(crate) const MODELS: &[Model] = {
         ),
         model("batches", 2, &[&[SendTwo(1)], &[SendTwo(1)], &[RecvTwo, RecvTwo]]),
         model("a wake is passed on", 2, &[&[SendTwo(1)], &[Recv], &[Recv]]),
+        model("room is passed on", 2, &[&[Send(1), Send(1), Send(1)], &[Send(1)], &[Recv, Recv]]),
         model("try, and give up", 1, &[&[TrySend(1), TrySend(1)], &[TryRecv], &[RecvNoLonger]]),
         model("close against sleepers", 2, &[&[Recv], &[Recv], &[Close]]),
         model("close against a send and a sleeper", 1, &[&[Send(1), Send(1)], &[RecvAll], &[Close]]),

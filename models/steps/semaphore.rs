@@ -236,6 +236,7 @@ pub(crate) const MODELS: &[Model] = {
         model("hand-off of one permit", 1, &[&[Use(1)], &[Use(1)], &[Use(1)]]),
         model("a large request is not passed", 2, &[&[Use(1), Use(1)], &[Use(2)], &[Use(1)]]),
         model("giving up against the grant", 1, &[&[Use(1)], &[UseNoLonger(1)], &[Use(1)]]),
+        model("a large request gives up before a small one", 2, &[&[Keep(1)], &[UseNoLonger(2)], &[Use(1)]]),
         model("two who give up", 1, &[&[Use(1)], &[UseNoLonger(1)], &[UseNoLonger(1)]]),
         model("idlers", 1, &[&[Use(1)], &[AwaitIdle], &[Use(1)]]),
         model("fewer permits than are asked for", 2, &[&[Use(1)], &[Use(2)], &[SetPermits(1)]]),

@@ -535,9 +535,9 @@ fn run(threads: &mut [Thread], scene: &impl Scene, bounds: Bounds) -> Result<(),
     WORLD.with_borrow_mut(|world| world.current = usize::MAX);
     let finished = go_on(threads, scene, bounds);
     // Whoever has not ended must leave its stack.
-    for number in 0..threads.len() {
+    for (number, thread) in threads.iter_mut().enumerate() {
         if WORLD.with_borrow(|world| !matches!(world.actors[number].status, Status::Done | Status::Dead)) {
-            stop_actor(number, &mut threads[number]);
+            stop_actor(number, thread);
         }
     }
     WORLD.with_borrow_mut(|world| world.mode = Mode::Free);

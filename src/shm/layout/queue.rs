@@ -89,7 +89,8 @@ const _: () = {
     assert!(offset_of!(Slot, meta) == 8 && offset_of!(Slot, backed) == 16 && offset_of!(Slot, redelivered) == 24);
     assert!(size_of::<Slot>() == 64 && size_of::<Entry>() == 64 && size_of::<Link>() == 8 && size_of::<Level>() == 8);
     assert!(size_of::<Totals>() == 48);
-    assert!(CELLS * 8 <= PAGE as usize && LEAVES * 8 <= PAGE as usize);
+    assert!(CELLS * 8 <= PAGE as usize);
+    assert!(LEAVES * 8 <= PAGE as usize);
     assert!(LINKS_AT == 536_576);
 };
 
