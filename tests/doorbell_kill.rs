@@ -9,16 +9,15 @@
 //! threads of a living poller or registrant are in a process of their own. A victim that arms or registers has such a thread, too: that one
 //! is not stepped, runs beside the one that is, and dies with it.
 //!
-//! - `CHAPPE_KILL_EVERY=1` kills at every instruction; without it, at about `CHAPPE_KILL_POINTS` of each operation.
-//! - `CHAPPE_KILL_MODES=4` lets each kind of survivor meet each kill; without it, they take turns.
-//! - `CHAPPE_KILL_LANES` rows are under way at once: most of the time is spent waiting for an attendant's next look.
-//! - Words on the command line choose the operations whose row holds one of them.
+//! The variables that choose the instructions, and what cannot be stepped, are at the head of `common/kill.rs`.
 
 mod common;
 
 use chappe::{Access, Batch, Queue, QueueOptions, QueueStat, RecvError, SendError};
-use common::step::{self, Child, Leaps, Place, Row, Stand, Victim, read_line};
-use common::{asleep, identify, number, payload, readable, scratch};
+use common::format::Image;
+use common::kill::{self, Job, Mode, Outcome, Plan, Program};
+use common::step::{self, Child, Leaps, Stand, Victim, Way, read_line};
+use common::{asleep, identify, payload, readable, scratch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -224,6 +223,38 @@ impl Case {
     }
 }
 
+impl kill::Case for Case {
+    fn kinds(&self) -> &'static [bool] {
+        &[true, false]
+    }
+
+    /// Somebody else is always awake: an attendant.
+    fn leaps(&self) -> Leaps {
+        Leaps::First
+    }
+
+    fn patient(&self) -> bool {
+        false
+    }
+
+    fn whole(&self) -> Option<usize> {
+        Some(self.whole)
+    }
+
+    /// Where somebody else polls, too, there is nothing to be seen of the victim's polling.
+    fn grows(&self) -> bool {
+        !(self.polled && matches!(self.act, Act::Arm | Act::DropArmed))
+    }
+
+    fn measure(&self, mode: Mode) -> Result<Way, String> {
+        Ok(Way::new(Set::new(self, mode)?.victim.trace()?))
+    }
+
+    fn kill(&self, way: &Way, k: usize, mode: Mode, leaps: Leaps) -> Result<Outcome, String> {
+        one_kill(self, way, k, mode, leaps)
+    }
+}
+
 fn cases() -> Vec<Case> {
     let (one, full) = ([SMALL], [SMALL; CAPACITY as usize]);
     let large = [LARGE, SMALL];
@@ -264,23 +295,6 @@ fn cases() -> Vec<Case> {
 }
 
 // ---- one kill ----
-
-/// What kind of survivor there is.
-#[derive(Clone, Copy, Debug)]
-struct Mode {
-    /// It was attached before the death; else it comes afterwards.
-    attached: bool,
-    /// It waits for what comes by itself before it does anything.
-    waits: bool,
-}
-
-impl Mode {
-    /// The kinds that meet the kill with this number, which take turns: one, two or all four.
-    fn of_turn(turn: usize, modes: usize) -> Vec<Mode> {
-        let kind = |number: usize| Mode { attached: number.is_multiple_of(2), waits: number / 2 % 2 == 1 };
-        (0..modes.clamp(1, 4)).map(|step| kind(turn + step)).collect()
-    }
-}
 
 type Pipe = (PipeReader, PipeWriter);
 
@@ -441,17 +455,11 @@ impl<'a> Set<'a> {
     }
 }
 
-/// What a survivor found.
-struct Report {
-    took: Duration,
-    progress: usize,
-}
-
-/// Kills the victim of a fresh scene after `k` instructions and lets a survivor of this kind go on. Also returns whether the victim stood
-/// where the same number of instructions had led before.
-fn one_kill(case: &Case, path: &[Place], k: usize, mode: Mode, leaps: Leaps) -> Result<(Report, bool), String> {
+/// Kills the victim of a fresh scene after `k` instructions and lets a survivor of this kind go on. One that looks waits for what comes by
+/// itself before it does anything.
+fn one_kill(case: &Case, way: &Way, k: usize, mode: Mode, leaps: Leaps) -> Result<Outcome, String> {
     let mut set = Set::new(case, mode)?;
-    let stand = set.victim.advance(path, k, leaps)?;
+    let stand = set.victim.follow(way, k, leaps)?;
     set.victim.child.kill();
     set.scene.end_waker()?;
     let done = set.scene.traces();
@@ -460,10 +468,12 @@ fn one_kill(case: &Case, path: &[Place], k: usize, mode: Mode, leaps: Leaps) -> 
     }
     writeln!(set.go.1, "{}{}", done, usize::from(set.scene.woke)).map_err(|error| error.to_string())?;
     let text = read_line(&set.report.0).map_err(|error| format!("the survivor hangs or died: {error}"))?;
-    let found = text.strip_prefix("found ").and_then(|rest| rest.split_once(' '));
-    let found = found.and_then(|(took, progress)| Some((took.parse().ok()?, progress.parse().ok()?)));
-    let (took, progress) = found.ok_or(text)?;
-    Ok((Report { took: Duration::from_nanos(took), progress }, stand != Stand::Astray))
+    let words: Option<Vec<u64>> =
+        text.strip_prefix("found ").and_then(|rest| rest.split(' ').map(|word| word.parse().ok()).collect());
+    let [took, slept, progress] = words.and_then(|words| <[u64; 3]>::try_from(words).ok()).ok_or(text)?;
+    let slept = (slept > 0).then(|| Duration::from_nanos(slept));
+    let same_path = stand != Stand::Astray;
+    Ok(Outcome { took: Duration::from_nanos(took), slept, progress: progress as usize, same_path })
 }
 
 /// Forks a survivor and waits until it is in its place.
@@ -473,15 +483,17 @@ fn start_survivor(scene: &Scene, mode: Mode, mut go: &PipeReader, report: &Pipe)
         // One whose doorbell's name is about to go.
         let opens = attached.as_ref().filter(|_| scene.case.act.removes_the_name());
         let bell = opens.map(|queue| queue.doorbell(Access::Both).expect("a doorbell"));
+        let image = attached.as_ref().and_then(|_| Image::open(&scene.path()));
         let mut tell = &report.1;
         writeln!(tell, "here").expect("the report's pipe");
         let mut word = [0; 3];
         go.read_exact(&mut word).expect("the pipe to go");
         let (done, woke) = (usize::from(word[0] - b'0'), word[1] == b'1');
-        let start = Instant::now();
-        let found = catch_unwind(AssertUnwindSafe(|| survive(scene, mode, attached, bell, woke)));
+        let found = catch_unwind(AssertUnwindSafe(|| survive(scene, mode, (attached, image), bell, woke)));
         let text = match found {
-            Ok(Ok(moved)) => format!("found {} {}", start.elapsed().as_nanos(), done + moved),
+            Ok(Ok(found)) => {
+                format!("found {} {} {}", found.took.as_nanos(), found.slept.as_nanos(), done + found.moved)
+            }
             Ok(Err(fault)) => fault,
             Err(_) => "the survivor panicked".to_owned(),
         };
@@ -526,32 +538,56 @@ struct Survivor<'a> {
     at_once: bool,
     received: Vec<(u64, u32)>,
     told: usize,
+    image: Option<Image>,
+    /// How long its own first send and receive took.
+    took: Duration,
     /// How many dead ones had been recovered when this was last looked at.
     recovered: u64,
 }
 
-/// Does everything there is to do; returns how many messages the victim has moved.
+/// What a survivor found.
+struct Found {
+    /// How long its own calls took until it had sent and received.
+    took: Duration,
+    /// How long those waited who are to be told: of the doorbell's level, or as registrants.
+    slept: Duration,
+    /// How many messages the victim has moved.
+    moved: usize,
+}
+
+/// Does everything there is to do.
 fn survive(
     scene: &Scene,
     mode: Mode,
-    attached: Option<Queue>,
+    attached: (Option<Queue>, Option<Image>),
     bell: Option<OwnedFd>,
     woke: bool,
-) -> Result<usize, String> {
+) -> Result<Found, String> {
     let case = scene.case;
-    if attached.is_none() && !scene.path().exists() {
-        return without_name(scene);
-    }
+    let (attached, image) = attached;
+    let start = Instant::now();
+    let nameless = attached.is_none() && !scene.path().exists();
     let queue = match attached {
         Some(queue) => queue,
+        // A newcomer after the name is gone: it must be free.
+        None if nameless => scene.options.create_new("/q").map_err(|error| format!("create_new: {error}"))?,
         None => scene.options.open("/q").map_err(|error| format!("the survivor's open: {error}"))?,
     };
-    let at_once = !case.act.removes_the_name();
-    let mut survivor = Survivor { scene, case, queue, bell, at_once, received: Vec::new(), told: 0, recovered: 0 };
+    let image = image.or_else(|| Image::open(&scene.path()));
+    let at_once = nameless || !case.act.removes_the_name();
+    let (received, told, recovered, took) = (Vec::new(), 0, 0, start.elapsed());
+    let mut survivor = Survivor { scene, case, queue, bell, at_once, received, told, image, took, recovered };
+    if nameless {
+        survivor.arm()?;
+        survivor.fill_and_empty()?;
+        return Ok(Found { took: survivor.took, slept: Duration::ZERO, moved: 0 });
+    }
     survivor.get_ready(mode)?;
-    if mode.waits {
+    let start = Instant::now();
+    if mode.looks {
         survivor.all_comes_by_itself(woke)?;
     }
+    let slept = if mode.looks { start.elapsed() } else { Duration::ZERO };
     let room = survivor.make_room()?;
     let empty = survivor.is_empty(mode)?;
     let sent = survivor.send(SURVIVOR)?;
@@ -559,27 +595,25 @@ fn survive(
         survivor.is_told("of a message in the queue that was empty")?;
     }
     while survivor.receive()? {}
+    let took = survivor.took;
     survivor.all_is_clean()?;
+    survivor.words()?;
     let moved = survivor.account(mode, woke, sent, room)?;
     if sent {
         survivor.fill_and_empty()?;
         survivor.was_told_once()?;
         survivor.can_register()?;
+        survivor.words()?;
     }
-    Ok(moved)
-}
-
-/// A newcomer after the name is gone: it must be free.
-fn without_name(scene: &Scene) -> Result<usize, String> {
-    let queue = scene.options.create_new("/q").map_err(|error| format!("create_new: {error}"))?;
-    let (case, told) = (scene.case, 0);
-    let mut survivor =
-        Survivor { scene, case, queue, bell: None, at_once: true, received: Vec::new(), told, recovered: 0 };
-    survivor.arm()?;
-    survivor.fill_and_empty().map(|()| 0)
+    Ok(Found { took, slept, moved })
 }
 
 impl Survivor<'_> {
+    /// The words of the file are as they must be.
+    fn words(&self) -> Result<(), String> {
+        self.image.as_ref().map_or(Ok(()), Image::check)
+    }
+
     /// Gets a doorbell that must be right: as the first one who polls, if nobody else does.
     fn get_ready(&mut self, mode: Mode) -> Result<(), String> {
         if self.case.polled {
@@ -592,7 +626,7 @@ impl Survivor<'_> {
             self.arm()?;
             return self.the_mode_is_right();
         }
-        if mode.waits && matches!(self.case.act, Act::Arm | Act::DropArmed) {
+        if mode.looks && matches!(self.case.act, Act::Arm | Act::DropArmed) {
             self.nobody_polls()?;
             self.arm()?;
         }
@@ -708,7 +742,7 @@ impl Survivor<'_> {
 
     /// Whether the queue is empty for sure: nothing is in the hands of the dead.
     fn is_empty(&self, mode: Mode) -> Result<bool, String> {
-        if mode.waits {
+        if mode.looks {
             let stat = self.stat()?;
             return Ok(stat.len + stat.being_sent + stat.being_received == 0);
         }
@@ -718,7 +752,10 @@ impl Survivor<'_> {
 
     /// False if the queue has ended.
     fn send(&mut self, id: u64) -> Result<bool, String> {
-        match self.queue.try_send(&payload(id, SMALL), PRIORITY) {
+        let start = Instant::now();
+        let result = self.queue.try_send(&payload(id, SMALL), PRIORITY);
+        self.took += start.elapsed();
+        match result {
             Ok(()) => {}
             Err(SendError::Closed | SendError::Unlinked) if self.case.act.ends() => return Ok(false),
             Err(error) => return Err(format!("the survivor's send: {error}; {}", self.state())),
@@ -732,7 +769,10 @@ impl Survivor<'_> {
     }
 
     fn receive(&mut self) -> Result<bool, String> {
-        match self.queue.try_recv() {
+        let start = Instant::now();
+        let result = self.queue.try_recv();
+        self.took += start.elapsed();
+        match result {
             Ok(message) => self.received.push((name(&message.data), message.redelivered)),
             Err(RecvError::Empty | RecvError::Closed | RecvError::Unlinked) => return Ok(false),
             Err(error) => return Err(format!("the survivor's receive: {error}; {}", self.state())),
@@ -772,7 +812,7 @@ impl Survivor<'_> {
         }
         // What was in dead hands may come late if nobody looked before.
         let punctual = |part: &[(u64, u32)]| {
-            part.iter().filter(|(_, dead)| mode.waits || *dead == 0).map(|(id, _)| *id).is_sorted()
+            part.iter().filter(|(_, dead)| mode.looks || *dead == 0).map(|(id, _)| *id).is_sorted()
         };
         if !punctual(&self.received[..room]) || !punctual(&self.received[room..]) {
             return fault("out of order");
@@ -806,6 +846,7 @@ impl Survivor<'_> {
         if self.queue.try_send(b"one too many", PRIORITY) != Err(SendError::Full) {
             return Err(format!("more than {CAPACITY} messages fit"));
         }
+        self.words()?;
         while self.receive()? {}
         let ids: Vec<u64> = self.received.drain(before..).map(|(id, _)| id).collect();
         let all: Vec<u64> = (FILLER..).take(CAPACITY as usize).collect();
@@ -829,161 +870,16 @@ impl Survivor<'_> {
     }
 }
 
-// ---- the rows of the table ----
-
-/// The way through a case's operation: the program counter before each instruction.
-fn measure(case: &Case, mode: Mode) -> Result<Vec<Place>, String> {
-    Set::new(case, mode)?.victim.trace()
-}
-
-/// Which instructions to kill at: all of them, or about `samples`; always the first, and the end for both turns.
-fn kill_points(instructions: usize, samples: usize) -> Vec<usize> {
-    let samples = number("CHAPPE_KILL_POINTS").map_or(samples, |points| points.max(1) as usize);
-    let sparse = (instructions / samples).max(1);
-    let every = number("CHAPPE_KILL_EVERY").map_or(sparse, |every| every.max(1) as usize);
-    let mut points: Vec<usize> = (0..instructions).step_by(every).collect();
-    points.extend([instructions, instructions]);
-    points
-}
-
-/// Kills at these points, with each kind of survivor in rising order, and checks that what was done only grows.
-fn run(case: &Case, samples: usize, modes: usize) -> Row {
-    let mut row = Row::default();
-    for attached in [true, false] {
-        let mode = Mode { attached, waits: false };
-        let path = match measure(case, mode) {
-            Ok(path) => path,
-            Err(error) => {
-                row.fault(0, None, mode, &format!("without a kill: {error}"));
-                continue;
-            }
-        };
-        row.instructions = path.len();
-        let mut done = Done { progress: 0, k: 0, mode };
-        for (index, k) in kill_points(path.len(), samples).into_iter().enumerate() {
-            for mode in Mode::of_turn(index, modes).into_iter().filter(|mode| mode.attached == attached) {
-                run_one(case, &mut row, &mut done, &path, k, mode);
-            }
-        }
-    }
-    row
-}
-
-/// The most that was seen done so far, and by which kill.
-#[derive(Clone, Copy)]
-struct Done {
-    progress: usize,
-    k: usize,
-    mode: Mode,
-}
-
-fn run_one(case: &Case, row: &mut Row, done: &mut Done, path: &[Place], k: usize, mode: Mode) {
-    row.kills += 1;
-    match one_kill(case, path, k, mode, Leaps::First) {
-        Err(what) => row.fault(k, path.get(k).map(|place| place.counter), mode, &what),
-        Ok((report, same_path)) => {
-            row.took.push(report.took);
-            if same_path {
-                check_growth(case, row, done, path, Done { progress: report.progress, k, mode });
-            } else {
-                row.strayed += 1;
-            }
-        }
-    }
-}
-
-/// Progress never falls with k; it begins with nothing and ends with the whole.
-fn check_growth(case: &Case, row: &mut Row, done: &mut Done, path: &[Place], now: Done) {
-    let at = path.get(now.k).map(|place| place.counter);
-    let mut fault = |what: String| row.fault(now.k, at, now.mode, &what);
-    // A newcomer whose queue has no name cannot look for messages.
-    if now.progress < done.progress {
-        match falls(case, path, *done, now) {
-            Ok(true) => fault(format!("{} done, but {} were done after {}", now.progress, done.progress, done.k)),
-            Ok(false) => *done = Done { progress: now.progress, ..*done },
-            Err(what) => fault(what),
-        }
-    }
-    let seen_at_all = !(case.polled && matches!(case.act, Act::Arm | Act::DropArmed));
-    if now.k == 0 && now.progress != 0 && seen_at_all {
-        fault(format!("{} done before the first instruction", now.progress));
-    }
-    if at.is_none() && now.progress != case.whole {
-        fault(format!("{} done at the end instead of {}", now.progress, case.whole));
-    }
-    if now.progress > done.progress {
-        row.commits.push(now.k);
-        *done = now;
-    }
-}
-
-/// Whether less is done after more instructions also when both are counted one by one: a leap counts visits of a place, and a
-/// way with one turn more or less misleads it.
-fn falls(case: &Case, path: &[Place], before: Done, now: Done) -> Result<bool, String> {
-    let (earlier, same) = one_kill(case, path, before.k, before.mode, Leaps::None)?;
-    let (later, same_too) = one_kill(case, path, now.k, now.mode, Leaps::None)?;
-    Ok(same && same_too && later.progress < earlier.progress)
-}
-
 // ---- the program ----
 
-/// The one test that this program is, for those who ask with `--list`.
-const TEST: &str = "death_beside_a_doorbell";
+fn jobs() -> Vec<Job> {
+    let plan = Plan::new(if cfg!(debug_assertions) { 16 } else { 40 });
+    let job =
+        |case: Case| Job { title: case.title(), long: case.whole == 0, run: Box::new(move || kill::run(&case, plan)) };
+    cases().into_iter().map(job).collect()
+}
 
+/// Most of the time is spent waiting for an attendant's next look: hence more lanes than there are CPUs.
 fn main() -> ExitCode {
-    step::only_test(TEST, run_chosen)
-}
-
-fn chosen(words: &[&str], title: &str) -> bool {
-    words.is_empty() || words.iter().any(|word| TEST.contains(word) || title.contains(word))
-}
-
-/// Runs the rows, several at once: each lane is a process, which takes the next row that nobody has taken.
-fn run_chosen(words: &[&str]) -> ExitCode {
-    let start = Instant::now();
-    println!("times in ms: from the death until all was checked; commits: first k with more done");
-    println!("{:<58} instrs  kills faults strayed      p50      max  commits", "operation | state");
-    let all: Vec<Case> = cases().into_iter().filter(|case| chosen(words, &case.title())).collect();
-    let (work, sums) = (pipe(), pipe());
-    (0..all.len()).for_each(|index| (&work.1).write_all(&[index as u8]).expect("a pipe holds some bytes"));
-    let count = number("CHAPPE_KILL_LANES").unwrap_or(4).clamp(1, 64) as usize;
-    (&work.1).write_all(&vec![u8::MAX; count]).expect("a pipe holds some bytes");
-    let lanes: Vec<i32> = (0..count).map(|lane| step::fork(|| run_lane(lane, &all, &work.0, &sums.1))).collect();
-    drop(sums.1);
-    let ended = lanes.iter().filter(|lane| step::wait(**lane) == 0).count();
-    let mut text = String::new();
-    (&sums.0).read_to_string(&mut text).expect("what the lanes say");
-    let sum = |column: usize| -> usize {
-        let numbers = text.lines().filter_map(|line| line.split(' ').nth(column)?.parse::<usize>().ok());
-        numbers.sum()
-    };
-    println!("{} kills in {:.1?}", sum(0), start.elapsed());
-    println!("{} passed, {} failed", sum(1), sum(2));
-    let whole = ended == lanes.len() && sum(1) + sum(2) == all.len();
-    if whole && sum(2) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Confines the calling thread, and what it starts, to one CPU: stepping is much faster there, and nobody spins, which would be
-/// too many steps, because nobody else could run meanwhile.
-fn stay_on_one_cpu(lane: usize) {
-    let may = rustix::thread::sched_getaffinity(None).expect("the CPUs of this process");
-    let cpus: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| may.is_set(*cpu)).collect();
-    let mut one = rustix::thread::CpuSet::new();
-    one.set(cpus[lane % cpus.len()]);
-    rustix::thread::sched_setaffinity(None, &one).expect("one of the CPUs that it has");
-}
-
-fn run_lane(lane: usize, all: &[Case], mut work: &PipeReader, mut sums: &PipeWriter) -> bool {
-    stay_on_one_cpu(lane);
-    let modes = number("CHAPPE_KILL_MODES").unwrap_or(1) as usize;
-    let samples = if cfg!(debug_assertions) { 16 } else { 40 };
-    loop {
-        let mut next = [0];
-        work.read_exact(&mut next).expect("the pipe has an end for each lane");
-        let Some(case) = all.get(usize::from(next[0])) else { return true };
-        let mut row = run(case, samples, modes);
-        row.print(&case.title());
-        let good = row.faults.is_empty();
-        writeln!(sums, "{} {} {}", row.kills, usize::from(good), usize::from(!good)).expect("the pipe for sums");
-    }
+    Program { test: "death_beside_a_doorbell", lanes: 6, pinned: true }.main(jobs)
 }

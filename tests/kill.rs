@@ -1,29 +1,32 @@
 //! Death at every instruction: a process is single-stepped through one operation and SIGKILLed after its k-th instruction,
-//! for every k (or every few), each time with a fresh queue and fresh processes. Then a survivor has to go on, and every
-//! message is accounted for.
+//! for every k (or every few), each time with a fresh queue and fresh processes. Then a survivor has to go on, every message
+//! is accounted for, and the words of the file are as `docs/format.md` demands.
 //!
-//! Rows that begin with `pause:` stop the process there instead, let another one act beside it without waiting for it, and then
-//! let it finish: it must not be taken for dead, and nobody may be in the other's way for good.
+//! - `beside`: a living process is stopped in the middle of an operation of its own, with a slot in its hands, while the victim acts and
+//!   dies and the survivor goes on; then it is let finish.
+//! - `after a death in`: the victim finds what the death of another one left, and dies while it repairs that. With two
+//!   names: the repairer died as well, and the victim is the second one who repairs.
+//! - `pause:` stops the process instead, lets another one act beside it without waiting for it, and then lets it finish: it must not
+//!   be taken for dead, and nobody may be in the other's way for good.
 //!
-//! It drives the real library through its public face; it knows nothing of the layout. Instructions inside a system call
-//! cannot be stepped: the kernel does the whole call or nothing of it. Blocking waits are left out of what is stepped.
+//! It drives the real library through its public face; only the checker in `common/format.rs` knows the layout. What cannot be stepped, and
+//! the variables that choose the instructions, are at the head of `common/kill.rs`. Blocking waits are left out of what is stepped.
 //!
-//! - `CHAPPE_KILL_EVERY=1` kills at every instruction; without it, at about 40 of each operation, 25 in a
-//!   debug build (`CHAPPE_KILL_POINTS`).
-//! - `CHAPPE_KILL_MODES=4` lets each kind of survivor (attached before or after the death; looking first or not) meet each
-//!   kill; without it, they take turns.
 //! - `CHAPPE_KILL_PAIRS=20` kills the repairing process at 20 instructions of its repair after a death at each of 20
-//!   instructions of the first; 6 without it, and none in a debug build, where a repair has some 200000 instructions.
+//!   instructions of the first; 6 without it, and none in a debug build, where a repair has some 200000 instructions. With
+//!   `CHAPPE_KILL_EVERY`, at all instructions of the longest of these repairs besides.
 //! - `CHAPPE_KILL_PAUSES=40` stops at 40 instructions of each operation; 3 without it, since the other waits half a second for a
 //!   lock whose holder does not run.
-//! - Words on the command line choose the operations whose row holds one of them.
 
 mod common;
 
 use chappe::{Batch, Queue, QueueOptions, QueueStat, RecvError, SendError};
-use common::step::{self, Child, Leaps, Place, Row, Stand, Victim, read_line};
+use common::format::{self, Image};
+use common::kill::{self, Deaths, Job, Mode, Outcome, PATIENCE, Plan, Program, Row};
+use common::step::{self, At, Child, Leaps, Stand, Victim, Way, read_line};
 use common::{asleep, identify, number, payload, readable, scratch};
-use std::io::{Read, Write};
+use std::cell::OnceCell;
+use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -31,11 +34,8 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// A survivor that takes longer than this for one call has failed; the table shows what they really take.
-const BOUND: Duration = Duration::from_secs(2);
-
-/// By then a sleeper has seen by itself what it was not told: half a second, and what the machine makes of it.
-const PATIENCE: Duration = Duration::from_millis(900);
+/// A survivor's call that takes longer hangs; how long they really take is judged in the end.
+const NET: Duration = Duration::from_secs(10);
 
 /// Small enough to be inline, large enough to need an extent, large enough to need several pages.
 const SMALL: usize = 24;
@@ -45,10 +45,11 @@ const PAGES: usize = 5000;
 /// What ids tell: who sent a message. Also the order in which equals must come.
 const BEFORE: u64 = 0;
 const VICTIM: u64 = 1000;
-const SECOND_VICTIM: u64 = 2000;
+const NEXT_VICTIM: u64 = 500;
 const SLEEPER: u64 = 3000;
 const SURVIVOR: u64 = 4000;
 const FILLER: u64 = 5000;
+const COMPANION: u64 = 6000;
 
 /// The priority of whoever does not care.
 const USUAL: u16 = 5;
@@ -64,6 +65,7 @@ enum Act {
     TrySendMany(&'static [usize]),
     /// The first call through a handle that was inherited by fork.
     InheritedSend(usize),
+    InheritedRecv,
     Recv,
     TryRecv,
     RecvInto,
@@ -91,6 +93,7 @@ impl Act {
             Act::SendMany(lengths) => format!("send_many {lengths:?}"),
             Act::InheritedSend(length) => format!("fork, send {length}"),
             Act::TrySendMany(lengths) => format!("try_send_many {lengths:?}"),
+            Act::InheritedRecv => "fork, recv".to_owned(),
             Act::RecvMany(max) => format!("recv_many {max}"),
             Act::TryRecvMany(max) => format!("try_recv_many {max}"),
             Act::Recv => "recv".to_owned(),
@@ -114,7 +117,7 @@ impl Act {
     /// How many messages it takes, of as many as there are.
     fn takes(self, there: usize) -> usize {
         match self {
-            Act::Recv | Act::TryRecv | Act::RecvInto => there.min(1),
+            Act::Recv | Act::TryRecv | Act::RecvInto | Act::InheritedRecv => there.min(1),
             Act::RecvMany(max) | Act::TryRecvMany(max) => there.min(max),
             Act::Purge => there,
             _ => 0,
@@ -122,7 +125,16 @@ impl Act {
     }
 
     fn needs_handle(self) -> bool {
-        !self.makes_queue() && !matches!(self, Act::Open | Act::Unlink | Act::InheritedSend(_))
+        !self.makes_queue() && !self.inherits() && !matches!(self, Act::Open | Act::Unlink)
+    }
+
+    fn inherits(self) -> bool {
+        matches!(self, Act::InheritedSend(_) | Act::InheritedRecv)
+    }
+
+    /// Whether its way through the operation is a long one.
+    fn long(self) -> bool {
+        matches!(self, Act::Open | Act::Unlink | Act::RecvMany(_) | Act::Create | Act::CreateEphemeral | Act::Peek)
     }
 
     /// Whether there is no queue before the victim makes one.
@@ -192,7 +204,7 @@ impl step::Stage for Stage {
                 Err(error) if error.error == SendError::Full => self.count = error.sent,
                 Err(error) => return Err(error.into()),
             },
-            Act::Recv => self.got.push(queue.recv()?.data),
+            Act::Recv | Act::InheritedRecv => self.got.push(queue.recv()?.data),
             Act::TryRecv => match queue.try_recv() {
                 Ok(message) => self.got.push(message.data),
                 Err(RecvError::Empty) => {}
@@ -254,17 +266,19 @@ struct Case {
     patient: bool,
     /// How much is done when the operation is over: messages sent, taken; or the steps of close, unlink, create.
     whole: usize,
-    /// Another process died before, while this victim was there already.
-    earlier: Option<Earlier>,
+    /// Others died before, one after the other, while this victim was there already.
+    earlier: Deaths<Act>,
+    /// A living process that is stopped with a slot in its hands.
+    beside: Option<Beside>,
 }
 
-/// The death of a first victim.
+/// One who stays where a slot is in this state, and the lock free.
 #[derive(Clone)]
-struct Earlier {
+struct Beside {
     act: Act,
-    /// Its way through the operation, and how far it got.
-    path: Rc<[Place]>,
-    k: usize,
+    state: u64,
+    /// The way there, once it is known.
+    way: OnceCell<Rc<Way>>,
 }
 
 impl Case {
@@ -274,18 +288,18 @@ impl Case {
             Act::Unlink => 2,
             _ => act.sends().len() + act.takes(before.len()),
         };
-        let before = before.to_vec();
         Case {
             state,
             capacity: 4,
             message_size: 8192,
             warm: true,
-            before,
+            before: before.to_vec(),
             asleep: Asleep::Nobody,
             act,
             patient: false,
             whole,
-            earlier: None,
+            earlier: Vec::new(),
+            beside: None,
         }
     }
 
@@ -309,23 +323,40 @@ impl Case {
         Case { whole, ..self }
     }
 
+    /// Beside one that sends, or receives.
+    fn beside(self, act: Act) -> Case {
+        let state = if act.sends().is_empty() { format::TAKEN } else { format::CLAIMED };
+        Case { beside: Some(Beside { act, state, way: OnceCell::new() }), ..self }
+    }
+
+    fn after(&self, deaths: &Deaths<Act>) -> Case {
+        Case { earlier: deaths.clone(), ..self.clone() }
+    }
+
     fn full(&self) -> bool {
         self.before.len() == self.capacity as usize
     }
 
     fn title(&self) -> String {
-        format!("{} | {}", self.act.name(), self.state)
+        let beside =
+            self.beside.as_ref().map_or_else(String::new, |beside| format!(", beside a {}", beside.act.name()));
+        format!("{} | {}{beside}", self.act.name(), self.state)
+    }
+
+    fn ends(&self) -> bool {
+        matches!(self.act, Act::Close | Act::Unlink)
     }
 
     /// What may be received in the end, in the order in which it must be: id and priority.
     fn everything(&self) -> Vec<(u64, u16)> {
         let mut all: Vec<(u64, u16)> =
             (BEFORE..).zip(&self.before).map(|(id, (_, priority))| (id, *priority)).collect();
-        let usual = |ids: std::ops::Range<u64>| ids.map(|id| (id, USUAL));
-        if let Some(earlier) = &self.earlier {
-            all.extend(usual(VICTIM..VICTIM + earlier.act.sends().len() as u64));
+        let acts = self.earlier.iter().map(|(act, ..)| *act).chain([self.act]);
+        for (act, first) in acts.zip((VICTIM..).step_by(NEXT_VICTIM as usize)) {
+            all.extend((first..).zip(act.sends()).map(|(id, _)| (id, USUAL)));
         }
-        all.extend(usual(self.victim()..self.victim() + self.act.sends().len() as u64));
+        let beside = self.beside.iter().flat_map(|beside| beside.act.sends());
+        all.extend((COMPANION..).zip(beside).map(|(id, _)| (id, USUAL)));
         if self.asleep == Asleep::Sender {
             all.push((SLEEPER, USUAL));
         }
@@ -336,12 +367,43 @@ impl Case {
 
     /// The first id of the stepped victim's messages.
     fn victim(&self) -> u64 {
-        if self.earlier.is_some() { SECOND_VICTIM } else { VICTIM }
+        VICTIM + NEXT_VICTIM * self.earlier.len() as u64
     }
 
-    /// How many of the messages there before an earlier victim may have taken.
+    /// How many of the messages there before earlier victims may have taken.
     fn earlier_takes(&self) -> usize {
-        self.earlier.as_ref().map_or(0, |earlier| earlier.act.takes(self.before.len()))
+        self.earlier.iter().map(|(act, ..)| act.takes(self.before.len())).sum()
+    }
+}
+
+impl kill::Case for Case {
+    /// A queue that is yet to be made has no survivor who was there before.
+    fn kinds(&self) -> &'static [bool] {
+        if self.act.makes_queue() { &[false] } else { &[true, false] }
+    }
+
+    fn leaps(&self) -> Leaps {
+        if self.asleep == Asleep::Nobody { Leaps::Any } else { Leaps::First }
+    }
+
+    fn patient(&self) -> bool {
+        self.patient
+    }
+
+    fn whole(&self) -> Option<usize> {
+        self.earlier.is_empty().then_some(self.whole)
+    }
+
+    fn grows(&self) -> bool {
+        true
+    }
+
+    fn measure(&self, mode: Mode) -> Result<Way, String> {
+        Ok(Way::new(Set::new(self, mode)?.victim.trace()?))
+    }
+
+    fn kill(&self, way: &Way, k: usize, mode: Mode, leaps: Leaps) -> Result<Outcome, String> {
+        one_kill(self, way, k, mode, leaps)
     }
 }
 
@@ -352,6 +414,7 @@ fn cases() -> Vec<Case> {
     let large = [(LARGE, USUAL), (SMALL, USUAL)];
     let mixed = [(LARGE, USUAL), (SMALL, 9), (PAGES, 9), (SMALL, 1)];
     let full = [(SMALL, USUAL); 4];
+    let large2 = [(LARGE, USUAL); 2];
     vec![
         Case::new(Act::Send(SMALL), "empty", &[]),
         Case::new(Act::Send(SMALL), "as created", &[]).fresh(),
@@ -372,6 +435,8 @@ fn cases() -> Vec<Case> {
         Case::new(Act::SendMany(&[LARGE, SMALL, LARGE]), "empty", &[]),
         Case::new(Act::SendMany(&[SMALL, SMALL]), "a receiver asleep", &[]).asleep(Asleep::Receiver),
         Case::new(Act::InheritedSend(SMALL), "one message", &one),
+        Case::new(Act::InheritedRecv, "one message", &one),
+        Case::new(Act::TrySendMany(&[SMALL, LARGE]), "room for one", &three).whole(1),
         Case::new(Act::Recv, "one small message", &one),
         Case::new(Act::Recv, "three messages", &three),
         Case::new(Act::Recv, "full", &full),
@@ -392,8 +457,16 @@ fn cases() -> Vec<Case> {
         Case::new(Act::TryRecv, "empty", &[]),
         Case::new(Act::RecvMany(3), "mixed, full", &mixed),
         Case::new(Act::RecvMany(3), "small, full", &full),
+        Case::new(Act::RecvMany(3), "full, a sender asleep", &full).asleep(Asleep::Sender),
+        Case::new(Act::TryRecvMany(3), "three messages", &three),
+        Case::new(Act::TryRecv, "a sender asleep", &full).asleep(Asleep::Sender),
+        Case::new(Act::Peek, "one message", &one),
         Case::new(Act::Peek, "mixed, full", &mixed),
+        Case::new(Act::Peek, "a sender asleep", &full).asleep(Asleep::Sender),
         Case::new(Act::Stat, "three messages", &three),
+        Case::new(Act::Purge, "empty", &[]),
+        Case::new(Act::Close, "empty", &[]),
+        Case::new(Act::Open, "a receiver asleep", &[]).asleep(Asleep::Receiver),
         Case::new(Act::Purge, "mixed, full", &mixed),
         Case::new(Act::Purge, "three messages", &three),
         Case::new(Act::Close, "three messages", &three),
@@ -401,12 +474,28 @@ fn cases() -> Vec<Case> {
         Case::new(Act::Open, "three messages", &three),
         Case::new(Act::Close, "a receiver asleep", &[]).asleep(Asleep::Receiver),
         Case::new(Act::Close, "a sender asleep", &full).asleep(Asleep::Sender),
+        Case::new(Act::Close, "a receiver asleep, nobody else", &[]).asleep(Asleep::Receiver).patient(),
         Case::new(Act::Unlink, "a receiver asleep", &[]).asleep(Asleep::Receiver),
+        Case::new(Act::Unlink, "a sender asleep", &full).asleep(Asleep::Sender),
+        Case::new(Act::Unlink, "a receiver asleep, nobody else", &[]).asleep(Asleep::Receiver).patient(),
         Case::new(Act::Purge, "a sender asleep", &full).asleep(Asleep::Sender),
+        Case::new(Act::Purge, "a sender asleep, nobody else", &full).asleep(Asleep::Sender).patient(),
         Case::new(Act::Create, "nothing there", &[]).fresh(),
         Case::new(Act::CreateEphemeral, "nothing there", &[]).fresh(),
         Case::new(Act::DropEphemeral, "nothing in it", &[]).fresh(),
         Case::new(Act::Drop, "three messages", &three),
+        Case::new(Act::Send(SMALL), "one message", &one).beside(Act::TrySend(SMALL)),
+        Case::new(Act::Send(LARGE), "capacity 2", &[]).capacity(2).beside(Act::TrySend(LARGE)),
+        Case::new(Act::Send(SMALL), "two large", &large2).beside(Act::TryRecv),
+        Case::new(Act::Recv, "three messages", &three).beside(Act::TrySend(SMALL)),
+        Case::new(Act::Recv, "two large", &large2).beside(Act::TryRecv).whole(1),
+        Case::new(Act::RecvMany(2), "two large", &large2).capacity(3).beside(Act::TrySend(SMALL)),
+        Case::new(Act::RecvMany(2), "three messages", &three).beside(Act::TryRecvMany(1)).whole(2),
+        Case::new(Act::Purge, "three messages", &three).beside(Act::TrySend(LARGE)),
+        Case::new(Act::Purge, "two large", &large2).beside(Act::TryRecv).whole(1),
+        Case::new(Act::Peek, "two large", &large2).beside(Act::TryRecv),
+        Case::new(Act::Stat, "three messages", &three).beside(Act::TrySend(SMALL)),
+        Case::new(Act::Open, "two large", &large2).beside(Act::TryRecv),
     ]
 }
 
@@ -450,31 +539,33 @@ fn pairs() -> Vec<(Act, Case)> {
     all
 }
 
-// ---- one kill ----
-
-/// What kind of survivor there is.
-#[derive(Clone, Copy, Debug)]
-struct Mode {
-    /// The victim is only stopped, and goes on when the survivor has done what it can.
-    pause: bool,
-    /// It was attached before the death; else it comes afterwards.
-    attached: bool,
-    /// It calls `stat`, which puts things in order, before anything else.
-    looks: bool,
+/// Two that died one after the other, and the second one who repairs.
+fn triples() -> Vec<(Act, Act, Case)> {
+    let three = [(SMALL, USUAL); 3];
+    let large = [(LARGE, USUAL); 3];
+    vec![
+        (Act::Send(SMALL), Act::Stat, Case::new(Act::Recv, "", &three).capacity(5)),
+        (Act::Send(SMALL), Act::Recv, Case::new(Act::Stat, "", &three).capacity(5)),
+        (Act::Recv, Act::Recv, Case::new(Act::Recv, "", &large)),
+        (Act::RecvMany(2), Act::Stat, Case::new(Act::Open, "", &large)),
+        (Act::Recv, Act::Open, Case::new(Act::Send(SMALL), "", &three).capacity(5)),
+    ]
 }
 
-impl Mode {
-    /// The kinds that meet the kill with this number, which take turns: one, two or all four.
-    fn of_turn(turn: usize, modes: usize) -> Vec<Mode> {
-        let kind =
-            |number: usize| Mode { pause: false, attached: number.is_multiple_of(2), looks: number / 2 % 2 == 1 };
-        (0..modes.clamp(1, 4)).map(|step| kind(turn + step)).collect()
-    }
+// ---- one kill ----
+
+type Pipe = (PipeReader, PipeWriter);
+
+fn pipe() -> Pipe {
+    std::io::pipe().expect("a pipe")
 }
 
 /// What a survivor found.
 struct Report {
+    /// How long its own calls took until it had sent and received.
     took: Duration,
+    /// How long one slept whom nobody woke.
+    slept: Option<Duration>,
     /// Everything received, in order: id and how often it had been in dead hands.
     received: Vec<(u64, u32)>,
     /// How many of these came before the survivor sent its own message.
@@ -491,12 +582,14 @@ impl Report {
         let flags = [self.closed, self.unlinked, self.named].map(u8::from);
         let [closed, unlinked, named] = flags;
         let (took, earlier) = (self.took.as_nanos(), self.earlier);
-        format!("{took} {earlier} {closed} {unlinked} {named} {}", received.join(","))
+        let slept = self.slept.map_or_else(|| "-".to_owned(), |slept| slept.as_nanos().to_string());
+        format!("{took} {slept} {earlier} {closed} {unlinked} {named} {}", received.join(","))
     }
 
     fn from_text(text: &str) -> Option<Report> {
         let mut words = text.split(' ');
         let took = Duration::from_nanos(words.next()?.parse().ok()?);
+        let slept = words.next()?.parse().ok().map(Duration::from_nanos);
         let earlier = words.next()?.parse().ok()?;
         let mut flag = || Some(words.next()? == "1");
         let (closed, unlinked, named) = (flag()?, flag()?, flag()?);
@@ -506,7 +599,7 @@ impl Report {
             Some((id.parse().ok()?, dead.parse().ok()?))
         });
         let received = received.collect::<Option<_>>()?;
-        Some(Report { took, received, earlier, closed, unlinked, named })
+        Some(Report { took, slept, received, earlier, closed, unlinked, named })
     }
 }
 
@@ -516,7 +609,7 @@ struct Scene<'a> {
     dir: tempfile::TempDir,
     options: QueueOptions,
     sleeper: Option<Child>,
-    woken: Option<std::io::PipeReader>,
+    woken: Option<PipeReader>,
 }
 
 impl<'a> Scene<'a> {
@@ -584,102 +677,131 @@ fn name(data: &[u8]) -> u64 {
     identify(data).unwrap_or(u64::MAX)
 }
 
-/// What one kill showed.
-struct Outcome {
-    report: Report,
-    /// How much of the operation was done.
-    progress: usize,
-    /// Whether the victim stood where the same number of instructions had led before.
-    same_path: bool,
-}
-
-/// A fault, or a kill that went as it must.
-type Verdict = Result<Outcome, String>;
-
-/// A scene with everybody in place: the survivor that was there before, the first death past, the victim about to act.
+/// A scene with everybody in place: the survivor that was there before, the earlier deaths past, the victim about to act.
 struct Set<'a> {
+    case: &'a Case,
     scene: Scene<'a>,
+    companion: Option<Victim>,
     victim: Victim,
     survivor: Option<Child>,
-    go: (std::io::PipeReader, std::io::PipeWriter),
-    report: (std::io::PipeReader, std::io::PipeWriter),
-    /// What a victim that is let live tells.
-    told: (std::io::PipeReader, std::io::PipeWriter),
+    go: Pipe,
+    report: Pipe,
+    /// What one that is let live tells: the companion, or a victim that was only stopped.
+    told: Pipe,
+    /// An earlier victim died elsewhere than it was to.
+    strayed: bool,
 }
 
 impl<'a> Set<'a> {
     fn new(case: &'a Case, mode: Mode) -> Result<Set<'a>, String> {
         let mut scene = Scene::new(case);
         scene.put_to_sleep();
-        let go = std::io::pipe().expect("a pipe");
-        let report = std::io::pipe().expect("a pipe");
-        let told = std::io::pipe().expect("a pipe");
+        let (go, report, told) = (pipe(), pipe(), pipe());
+        let companion = case.beside.as_ref().map(|beside| start_companion(beside, &scene, &told.1)).transpose()?;
         let survivor = mode.attached.then(|| start_survivor(&scene, mode, &go.0, &report)).transpose()?;
-        let inherited = matches!(case.act, Act::InheritedSend(_)).then_some(&scene.options);
-        let victim = start_victim(case.act, &scene.options, case.victim(), inherited, Some(&told.1))?;
-        if let Some(earlier) = &case.earlier {
-            let mut first = start_victim(earlier.act, &scene.options, VICTIM, None, None)?;
-            first.advance(&earlier.path, earlier.k, Leaps::Any)?;
+        let victim = start_victim(case.act, &scene.options, case.victim(), Some(&told.1))?;
+        let ids = (VICTIM..).step_by(NEXT_VICTIM as usize);
+        let start = |((act, ..), id): (&(Act, Rc<Way>, usize), u64)| start_victim(*act, &scene.options, id, None);
+        let firsts = case.earlier.iter().zip(ids).map(start).collect::<Result<Vec<_>, String>>()?;
+        let mut strayed = false;
+        for ((_, way, k), mut first) in case.earlier.iter().zip(firsts) {
+            strayed |= first.follow(way, *k, Leaps::Any)? == Stand::Astray;
             first.child.kill();
         }
-        Ok(Set { scene, victim, survivor, go, report, told })
+        Ok(Set { case, scene, companion, victim, survivor, go, report, told, strayed })
     }
 
-    /// Lets the survivor go on, or has one come; what it tells.
-    fn survive(mut self, mode: Mode) -> Result<String, String> {
+    fn go(&mut self) -> Result<(), String> {
+        writeln!(self.go.1, "go").map_err(|error| error.to_string())
+    }
+
+    /// Has the survivor do its part beside one that is stopped.
+    fn meet(&mut self) -> Result<(), String> {
+        self.go()?;
+        match read_line(&self.report.0).map_err(|error| format!("the survivor hangs or died: {error}"))?.as_str() {
+            "done" => Ok(()),
+            fault => Err(fault.to_owned()),
+        }
+    }
+
+    /// Lets the survivor go on, or has one come; what it found, and what a companion that is let finish then tells.
+    fn survive(mut self, mode: Mode) -> Result<(Report, Told), String> {
         if self.survivor.is_none() {
             self.survivor = Some(start_survivor(&self.scene, mode, &self.go.0, &self.report)?);
         }
-        writeln!(self.go.1, "go").map_err(|error| error.to_string())?;
-        read_line(&self.report.0).map_err(|error| format!("the survivor hangs or died: {error}"))
+        let mut told = Told::default();
+        if self.case.beside.is_some() {
+            self.meet()?;
+            self.companion.as_mut().expect("it was started").finish()?;
+            told = Told::read(&self.told.0).map_err(|error| format!("the companion: {error}"))?;
+        }
+        self.go()?;
+        let text = read_line(&self.report.0).map_err(|error| format!("the survivor hangs or died: {error}"))?;
+        Ok((text.strip_prefix("found ").and_then(Report::from_text).ok_or(text)?, told))
     }
 }
 
-fn start_victim(
-    act: Act,
-    options: &QueueOptions,
-    first_id: u64,
-    inherited: Option<&QueueOptions>,
-    tell: Option<&std::io::PipeWriter>,
-) -> Result<Victim, String> {
+/// What one that was let live did: how many it sent or threw away, and what it received.
+#[derive(Default)]
+struct Told {
+    count: usize,
+    ids: Vec<u64>,
+}
+
+impl Told {
+    fn read(from: &PipeReader) -> Result<Told, String> {
+        let told = read_line(from)?;
+        let (count, ids) = told.split_once(' ').ok_or_else(|| told.clone())?;
+        let ids = ids.split(',').filter_map(|id| id.parse().ok()).collect();
+        Ok(Told { count: count.parse().map_err(|_| told.clone())?, ids })
+    }
+}
+
+fn start_victim(act: Act, options: &QueueOptions, first_id: u64, tell: Option<&PipeWriter>) -> Result<Victim, String> {
     // The handle to inherit is opened by the parent, as it must be, and left to the child alone.
-    let handle = inherited.map(|options| options.open("/q").expect("the parent opens"));
-    let mut inherited = Some(handle);
-    Victim::start(|| Stage::new(act, options, first_id, inherited.take().flatten()), tell)
+    let mut handle = act.inherits().then(|| options.open("/q").expect("the parent opens"));
+    Victim::start(|| Stage::new(act, options, first_id, handle.take()), tell)
+}
+
+/// Starts one that stops with a slot in its hands.
+fn start_companion(beside: &Beside, scene: &Scene, tell: &PipeWriter) -> Result<Victim, String> {
+    let mut companion = start_victim(beside.act, &scene.options, COMPANION, Some(tell))?;
+    let image = Image::open(&scene.path()).ok_or("there is no file")?;
+    let there = || image.some_slot_is(beside.state) && image.u32(512) == 0;
+    if let Some(way) = beside.way.get() {
+        companion.follow(way, way.len() - 1, Leaps::Any)?;
+    }
+    let mut places = vec![companion.place()];
+    while !there() {
+        if companion.step()? != At::Inside {
+            return Err("the companion came to its end with nothing in its hands".to_owned());
+        }
+        places.push(companion.place());
+    }
+    beside.way.get_or_init(|| Rc::new(Way::new(places)));
+    Ok(companion)
 }
 
 /// Kills the victim of a fresh scene after `k` instructions and lets a survivor of this kind go on.
-fn one_kill(case: &Case, path: &[Place], k: usize, mode: Mode, leaps: Leaps) -> Verdict {
+fn one_kill(case: &Case, way: &Way, k: usize, mode: Mode, leaps: Leaps) -> Result<Outcome, String> {
     let mut set = Set::new(case, mode)?;
-    let stand = set.victim.advance(path, k, leaps)?;
+    let stand = set.victim.follow(way, k, leaps)?;
     set.victim.child.kill();
-    let text = set.survive(mode)?;
-    let report = match text.split_once(' ') {
-        Some(("found", rest)) => Report::from_text(rest).ok_or_else(|| format!("unreadable report {rest:?}"))?,
-        _ => return Err(text),
-    };
-    let progress = judge(case, &report, mode)?;
-    Ok(Outcome { report, progress, same_path: stand != Stand::Astray })
+    let same_path = stand != Stand::Astray && !set.strayed;
+    let (report, told) = set.survive(mode)?;
+    let progress = judge(case, &report, mode, &told)?;
+    Ok(Outcome { took: report.took, slept: report.slept, progress, same_path })
 }
 
 /// Stops the victim after `k` instructions, has the survivor act beside it, then lets the victim finish.
-fn one_pause(case: &Case, path: &[Place], k: usize) -> Result<Duration, String> {
-    let mode = Mode { pause: true, attached: true, looks: false };
-    let mut set = Set::new(case, mode)?;
-    set.victim.advance(path, k, Leaps::Any)?;
-    writeln!(set.go.1, "go").map_err(|error| error.to_string())?;
-    match read_line(&set.report.0)?.as_str() {
-        "done" => {}
-        fault => return Err(fault.to_owned()),
-    }
+fn one_pause(case: &Case, way: &Way, k: usize) -> Result<Duration, String> {
+    let mut set = Set::new(case, Mode::PAUSE)?;
+    set.victim.follow(way, k, Leaps::Any)?;
+    set.meet()?;
     set.victim.finish()?;
-    let told = read_line(&set.told.0).map_err(|error| format!("the victim tells nothing: {error}"))?;
-    let text = set.survive(mode)?;
-    let report = text.strip_prefix("found ").and_then(Report::from_text).ok_or(text)?;
-    let (count, ids) = told.split_once(' ').ok_or_else(|| format!("the victim: {told}"))?;
-    let count: usize = count.parse().map_err(|_| format!("the victim: {told}"))?;
-    let ids: Vec<u64> = ids.split(',').filter_map(|id| id.parse().ok()).collect();
-    balance(case, &report, count, &ids).map(|()| report.took)
+    let told = Told::read(&set.told.0).map_err(|error| format!("the victim: {error}"))?;
+    let (report, _) = set.survive(Mode::PAUSE)?;
+    balance(case, &report, told.count, &told.ids).map(|()| report.took)
 }
 
 /// Between the living, every message is received exactly once, whoever was slow.
@@ -700,15 +822,12 @@ fn balance(case: &Case, report: &Report, count: usize, victim: &[u64]) -> Result
 }
 
 /// Forks a survivor and waits until it is in its place.
-fn start_survivor(
-    scene: &Scene,
-    mode: Mode,
-    mut go: &std::io::PipeReader,
-    report: &(std::io::PipeReader, std::io::PipeWriter),
-) -> Result<Child, String> {
+fn start_survivor(scene: &Scene, mode: Mode, mut go: &PipeReader, report: &Pipe) -> Result<Child, String> {
     let child = Child::fork(|| {
         let attached = (mode.attached && !scene.case.act.makes_queue())
             .then(|| scene.options.open("/q").expect("the survivor opens"));
+        // Its name may be gone later on.
+        let image = attached.as_ref().and_then(|_| Image::open(&scene.path()));
         let mut tell = &report.1;
         writeln!(tell, "here").expect("the report's pipe");
         go.read_exact(&mut [0; 3]).expect("the pipe to go");
@@ -717,8 +836,8 @@ fn start_survivor(
             go.read_exact(&mut [0; 3]).expect("the pipe to go");
         };
         let found = catch_unwind(AssertUnwindSafe(|| match attached {
-            Some(queue) if mode.pause => coexist(scene, queue, &mut meet),
-            attached => survive(scene, mode, attached),
+            Some(queue) if mode.pause => Survivor::new(scene, queue, image).coexist(&mut meet),
+            attached => survive(scene, mode, attached, image, &mut meet),
         }));
         let text = match found {
             Ok(Ok(report)) => format!("found {}", report.to_text()),
@@ -736,135 +855,149 @@ fn start_survivor(
 // ---- what a survivor does ----
 
 /// Sends, receives everything, fills the queue to its exact capacity and empties it again.
-fn survive(scene: &Scene, mode: Mode, attached: Option<Queue>) -> Result<Report, String> {
+fn survive(
+    scene: &Scene,
+    mode: Mode,
+    attached: Option<Queue>,
+    image: Option<Image>,
+    meet: &mut dyn FnMut(),
+) -> Result<Report, String> {
     let case = scene.case;
     let named = scene.path().exists();
     let start = Instant::now();
     let queue = match (attached, case.act) {
         (Some(queue), _) => queue,
-        (None, Act::Unlink) if !named => return without_name(scene),
+        // The victim got as far as the name, which must be free.
+        (None, Act::Unlink) if !named => timely("create_new", || scene.options.create_new("/q"))?,
         (None, act) if act.makes_queue() => timely("create", || scene.options.create("/q"))?,
         (None, _) => timely("open", || scene.options.open("/q"))?,
     };
-    let mut survivor =
-        Survivor { case, queue, received: Vec::new(), earlier: 0, sent: false, ended: false, idle: Duration::ZERO };
+    let afresh = !mode.attached && matches!(case.act, Act::Unlink) && !named;
+    let mut survivor = Survivor::new(scene, queue, image.or_else(|| Image::open(&scene.path())));
     if mode.looks {
         survivor.settled()?;
+        survivor.words()?;
     }
-    if let Some(woken) = &scene.woken {
+    if let Some(woken) = scene.woken.as_ref().filter(|_| !afresh) {
         survivor.mind_the_sleeper(woken)?;
     }
-    if case.full() {
+    if case.full() && !afresh {
         survivor.receive()?;
     }
     survivor.send()?;
     let first = survivor.receive()?;
     let took = start.elapsed() - survivor.idle;
     while first && survivor.receive()? {}
+    if case.beside.is_some() {
+        meet();
+        survivor.met = true;
+        while survivor.receive()? {}
+    }
     let stat = survivor.settled()?;
-    survivor.all_is_clean(scene, &stat)?;
+    if !afresh {
+        survivor.all_is_clean(&stat)?;
+    }
+    survivor.words()?;
     if !survivor.ended {
         survivor.fill_and_empty()?;
     }
-    let (closed, unlinked) = (stat.closed, stat.unlinked);
-    Ok(Report { took, received: survivor.received, earlier: survivor.earlier, closed, unlinked, named })
-}
-
-/// Does what it can beside a stopped process without waiting for it, meets its end, and does the rest.
-fn coexist(scene: &Scene, queue: Queue, meet: &mut dyn FnMut()) -> Result<Report, String> {
-    let start = Instant::now();
-    let received = Vec::new();
-    let mut survivor =
-        Survivor { case: scene.case, queue, received, earlier: 0, sent: false, ended: false, idle: Duration::ZERO };
-    survivor.sent = match survivor.queue.try_send(&payload(SURVIVOR, SMALL), USUAL) {
-        Ok(()) => true,
-        Err(SendError::Full | SendError::Busy) => false,
-        Err(error) => return Err(format!("send beside a stopped process: {error}")),
-    };
-    loop {
-        match survivor.queue.try_recv() {
-            Ok(message) => survivor.received.push((name(&message.data), message.redelivered)),
-            Err(RecvError::Empty | RecvError::Busy) => break,
-            Err(error) => return Err(format!("receive beside a stopped process: {error}")),
-        }
-    }
-    let took = start.elapsed();
-    meet();
-    survivor.send()?;
-    while survivor.receive()? {}
-    let stat = survivor.settled()?;
-    survivor.all_is_clean(scene, &stat)?;
-    if stat.counters.recovered != 0 || stat.counters.redelivered != 0 {
-        return Err(format!("a living process was taken for dead: {:?}", stat.counters));
-    }
-    survivor.fill_and_empty()?;
-    Ok(Report { took, received: survivor.received, earlier: 0, closed: false, unlinked: false, named: true })
-}
-
-/// A newcomer after an unlink that got as far as the name: the name must be free.
-fn without_name(scene: &Scene) -> Result<Report, String> {
-    let start = Instant::now();
-    let queue = timely("create_new", || scene.options.create_new("/q"))?;
-    let mut survivor = Survivor {
-        case: scene.case,
-        queue,
-        received: Vec::new(),
-        earlier: 0,
-        sent: false,
-        ended: false,
-        idle: Duration::ZERO,
-    };
-    survivor.send()?;
-    survivor.receive()?;
-    survivor.fill_and_empty()?;
-    let took = start.elapsed();
-    Ok(Report { took, received: Vec::new(), earlier: 0, closed: false, unlinked: false, named: false })
+    let (closed, unlinked, slept) = (stat.closed, stat.unlinked, survivor.slept);
+    let received = if afresh { Vec::new() } else { survivor.received };
+    Ok(Report { took, slept, received, earlier: survivor.earlier, closed, unlinked, named })
 }
 
 struct Survivor<'a> {
+    scene: &'a Scene<'a>,
     case: &'a Case,
     queue: Queue,
+    image: Option<Image>,
     received: Vec<(u64, u32)>,
     /// How many of these came before the message of its own was sent.
     earlier: usize,
     sent: bool,
     /// Closed or unlinked.
     ended: bool,
-    /// Spent waiting, to be patient, for what rightly did not come.
+    /// Spent on what are not its own calls: minding the sleeper, reading the file.
     idle: Duration,
+    slept: Option<Duration>,
+    /// The companion has come to its end.
+    met: bool,
 }
 
-/// A call that has to be over within the bound.
+/// A call that must not hang.
 fn timely<T, E: std::fmt::Display>(what: &str, call: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
     let start = Instant::now();
     let result = call().map_err(|error| format!("the survivor's {what}: {error}"))?;
     let took = start.elapsed();
-    if took > BOUND { Err(format!("the survivor's {what} took {took:?}")) } else { Ok(result) }
+    if took > NET { Err(format!("the survivor's {what} took {took:?}")) } else { Ok(result) }
 }
 
-impl Survivor<'_> {
+impl<'a> Survivor<'a> {
+    fn new(scene: &'a Scene, queue: Queue, image: Option<Image>) -> Survivor<'a> {
+        let (received, idle) = (Vec::new(), Duration::ZERO);
+        let (earlier, sent, ended, slept, met) = (0, false, false, None, false);
+        Survivor { scene, case: scene.case, queue, image, received, earlier, sent, ended, idle, slept, met }
+    }
+
+    /// Does what it can beside a stopped process without waiting for it, meets its end, and does the rest.
+    fn coexist(mut self, meet: &mut dyn FnMut()) -> Result<Report, String> {
+        let start = Instant::now();
+        self.sent = match self.queue.try_send(&payload(SURVIVOR, SMALL), USUAL) {
+            Ok(()) => true,
+            Err(SendError::Full | SendError::Busy) => false,
+            Err(error) => return Err(format!("send beside a stopped process: {error}")),
+        };
+        loop {
+            match self.queue.try_recv() {
+                Ok(message) => self.received.push((name(&message.data), message.redelivered)),
+                Err(RecvError::Empty | RecvError::Busy) => break,
+                Err(error) => return Err(format!("receive beside a stopped process: {error}")),
+            }
+        }
+        let took = start.elapsed();
+        meet();
+        self.send()?;
+        while self.receive()? {}
+        let stat = self.settled()?;
+        self.all_is_clean(&stat)?;
+        if stat.counters.recovered != 0 || stat.counters.redelivered != 0 {
+            return Err(format!("a living process was taken for dead: {:?}", stat.counters));
+        }
+        self.fill_and_empty()?;
+        let received = self.received;
+        Ok(Report { took, slept: None, received, earlier: 0, closed: false, unlinked: false, named: true })
+    }
+
+    /// The words of the file are as they must be.
+    fn words(&mut self) -> Result<(), String> {
+        let start = Instant::now();
+        self.image.as_ref().map_or(Ok(()), Image::check)?;
+        self.idle += start.elapsed();
+        Ok(())
+    }
+
     /// Sends the survivor's message, once; makes room for it first if the queue is rightly full.
     fn send(&mut self) -> Result<(), String> {
         if std::mem::replace(&mut self.sent, true) {
             return Ok(());
         }
         let message = payload(SURVIVOR, SMALL);
-        let ending = matches!(self.case.act, Act::Close | Act::Unlink);
         self.earlier = self.received.len();
         match self.queue.try_send(&message, USUAL) {
             Ok(()) => Ok(()),
-            Err(SendError::Closed | SendError::Unlinked) if ending => {
+            Err(SendError::Closed | SendError::Unlinked) if self.case.ends() => {
                 self.ended = true;
                 Ok(())
             }
             Err(SendError::Full) => {
                 let stat = self.settled()?;
-                if stat.len < u64::from(self.case.capacity) {
+                let room = u64::from(self.case.capacity) - self.stopped();
+                if stat.len < room {
                     return Err(format!("Full with {} messages there; {}", stat.len, self.describe()));
                 }
                 self.receive()?;
                 self.earlier = self.received.len();
-                timely("send", || self.queue.send_timeout(&message, USUAL, BOUND))
+                timely("send", || self.queue.send_timeout(&message, USUAL, NET))
             }
             Err(error) => Err(format!("the survivor's send: {error}; {}", self.describe())),
         }
@@ -888,10 +1021,15 @@ impl Survivor<'_> {
     fn settled(&self) -> Result<QueueStat, String> {
         let stat = timely("stat", || self.queue.stat())?;
         let alone = self.case.asleep == Asleep::Nobody;
-        if alone && (stat.being_sent, stat.being_received) != (0, 0) {
+        if alone && stat.being_sent + stat.being_received != self.stopped() {
             return Err(format!("stat leaves {} being sent, {} being received", stat.being_sent, stat.being_received));
         }
         Ok(stat)
+    }
+
+    /// How many slots are in the hands of one that lives and does not go on.
+    fn stopped(&self) -> u64 {
+        u64::from(self.case.beside.is_some() && !self.met)
     }
 
     fn describe(&self) -> String {
@@ -900,18 +1038,17 @@ impl Survivor<'_> {
     }
 
     /// Waits for the sleeper, and only if the dead one's act cannot have woken it does what wakes it.
-    fn mind_the_sleeper(&mut self, woken: &std::io::PipeReader) -> Result<(), String> {
-        let start = Instant::now();
+    fn mind_the_sleeper(&mut self, woken: &PipeReader) -> Result<(), String> {
+        let (start, idle) = (Instant::now(), self.idle);
         let mut nudged = false;
         if self.case.patient && !readable(woken.as_raw_fd(), PATIENCE) {
             let stat = timely("stat", || self.queue.stat())?;
             if !self.sleeper_has_reason(&stat) {
                 return Err(format!("the sleeper sleeps for {PATIENCE:?} without reason; {}", self.describe()));
             }
-            self.idle = start.elapsed();
         }
         while !readable(woken.as_raw_fd(), Duration::from_millis(1)) {
-            if start.elapsed() > PATIENCE + BOUND {
+            if start.elapsed() > PATIENCE + NET {
                 return Err(format!("the sleeper was not woken (nudged: {nudged}); {}", self.describe()));
             }
             let stat = timely("stat", || self.queue.stat())?;
@@ -924,12 +1061,13 @@ impl Survivor<'_> {
                 }
             }
         }
+        self.slept = (!nudged).then(|| start.elapsed());
+        self.idle = idle + start.elapsed();
         let text = read_line(woken)?;
-        let ending = matches!(self.case.act, Act::Close | Act::Unlink);
         match text.split_once(':').and_then(|(id, dead)| Some((id.parse().ok()?, dead.parse().ok()?))) {
             Some(got) => self.received.push(got),
             None if text == "sent" => {}
-            None if ["the queue was closed", "the queue was unlinked"].contains(&text.as_str()) && ending => {
+            None if ["the queue was closed", "the queue was unlinked"].contains(&text.as_str()) && self.case.ends() => {
                 self.ended = true;
             }
             None => return Err(format!("the sleeper said {text:?}")),
@@ -948,19 +1086,19 @@ impl Survivor<'_> {
         }
     }
 
-    fn all_is_clean(&self, scene: &Scene, stat: &QueueStat) -> Result<(), String> {
+    fn all_is_clean(&self, stat: &QueueStat) -> Result<(), String> {
         if (stat.len, stat.being_sent, stat.being_received) != (0, 0, 0) {
             return Err(format!("not empty after a receive said so: {}", self.describe()));
         }
         if self.case.asleep == Asleep::Nobody && stat.participants.len() != 1 {
             return Err(format!("the dead are still listed: {:?}", stat.participants));
         }
-        let files = std::fs::read_dir(scene.dir.path()).map_err(|error| error.to_string())?.count();
+        let files = std::fs::read_dir(self.scene.dir.path()).map_err(|error| error.to_string())?.count();
         if files > 1 { Err(format!("{files} files are left in the directory")) } else { Ok(()) }
     }
 
     /// Exactly as many messages as the capacity says fit, and come back in order.
-    fn fill_and_empty(&self) -> Result<(), String> {
+    fn fill_and_empty(&mut self) -> Result<(), String> {
         let capacity = u64::from(self.case.capacity);
         let length = |id: u64| if id.is_multiple_of(3) { LARGE } else { SMALL };
         for id in FILLER..FILLER + capacity {
@@ -971,6 +1109,7 @@ impl Survivor<'_> {
         if self.queue.try_send(b"one too many", USUAL) != Err(SendError::Full) {
             return Err(format!("more than {capacity} messages fit"));
         }
+        self.words()?;
         for id in FILLER..FILLER + capacity {
             let got = self.queue.try_recv().map(|message| name(&message.data));
             if got != Ok(id) {
@@ -978,7 +1117,7 @@ impl Survivor<'_> {
             }
         }
         match self.queue.try_recv() {
-            Err(RecvError::Empty) => Ok(()),
+            Err(RecvError::Empty) => self.words(),
             other => Err(format!("{other:?} instead of Empty at the end")),
         }
     }
@@ -987,8 +1126,9 @@ impl Survivor<'_> {
 // ---- the account ----
 
 /// Checks the account and returns how much of the victim's operation was done.
-fn judge(case: &Case, report: &Report, mode: Mode) -> Result<usize, String> {
-    let ids: Vec<u64> = report.received.iter().map(|(id, _)| *id).collect();
+fn judge(case: &Case, report: &Report, mode: Mode, told: &Told) -> Result<usize, String> {
+    let received = report.received.iter().map(|(id, _)| *id);
+    let ids: Vec<u64> = received.chain(told.ids.iter().copied()).collect();
     let fault = |what: &str| Err(format!("{what}: received {:?} (id, times in dead hands)", report.received));
     if matches!(case.act, Act::Unlink) && !mode.attached && !report.named {
         return Ok(2);
@@ -1005,12 +1145,14 @@ fn judge(case: &Case, report: &Report, mode: Mode) -> Result<usize, String> {
     }
     let missing: Vec<u64> = everything.iter().map(|(id, _)| *id).filter(|id| !ids.contains(id)).collect();
     let ended = report.closed || report.unlinked;
-    if !ended && missing.iter().any(|id| [SLEEPER, SURVIVOR].contains(id)) {
+    let companions = COMPANION..COMPANION + told.count as u64;
+    let whole_sends = |id: &u64| [SLEEPER, SURVIVOR].contains(id) || companions.contains(id);
+    if !ended && missing.iter().any(whole_sends) {
         return fault("lost, though its send returned");
     }
     let sent = progress_of_sends(case, &ids).ok_or_else(|| format!("sent out of turn: received {ids:?}"))?;
     let taken = missing.iter().filter(|id| **id < VICTIM).count();
-    progress_of_takes(case, &missing, &everything, report)?;
+    progress_of_takes(case, &missing, &told.ids, report)?;
     let progress = match case.act {
         Act::Close => usize::from(report.closed),
         Act::Unlink => usize::from(!report.named) + usize::from(report.unlinked),
@@ -1021,7 +1163,7 @@ fn judge(case: &Case, report: &Report, mode: Mode) -> Result<usize, String> {
     if matches!(case.act, Act::Unlink) && report.unlinked && report.named {
         return fault("unlinked, but the name is there");
     }
-    if case.earlier.is_none() && progress > case.whole {
+    if case.earlier.is_empty() && progress > case.whole {
         return fault("more than the operation does");
     }
     Ok(progress)
@@ -1032,8 +1174,9 @@ fn judge(case: &Case, report: &Report, mode: Mode) -> Result<usize, String> {
 fn in_order(report: &Report, mode: Mode, everything: &[(u64, u16)]) -> bool {
     let place = |id: u64| everything.iter().position(|(known, _)| *known == id);
     let counts = |dead: u32| mode.looks || dead == 0;
+    // What a companion sends comes when it is let finish.
     let ids = |received: &[(u64, u32)]| -> Vec<u64> {
-        received.iter().filter(|(_, dead)| counts(*dead)).map(|(id, _)| *id).collect()
+        received.iter().filter(|(id, dead)| counts(*dead) && *id < COMPANION).map(|(id, _)| *id).collect()
     };
     let others = ids(&report.received).into_iter().filter(|id| *id != SURVIVOR).map(place).is_sorted();
     let later = report.received.get(report.earlier..).unwrap_or_default();
@@ -1047,15 +1190,16 @@ fn progress_of_sends(case: &Case, ids: &[u64]) -> Option<usize> {
     (sent == all).then_some(sent)
 }
 
-/// Only what the dead were taking may be missing or have been in dead hands.
-fn progress_of_takes(case: &Case, missing: &[u64], all: &[(u64, u16)], report: &Report) -> Result<(), String> {
+/// Only what the dead were taking may be missing or have been in dead hands. What others have is nobody's who died.
+fn progress_of_takes(case: &Case, missing: &[u64], others: &[u64], report: &Report) -> Result<(), String> {
     let lost: Vec<u64> = missing.iter().copied().filter(|id| *id < VICTIM).collect();
-    let there: Vec<u64> = all.iter().map(|(id, _)| *id).filter(|id| *id < VICTIM).collect();
+    let all = case.everything().into_iter().map(|(id, _)| id);
+    let there: Vec<u64> = all.filter(|id| *id < VICTIM && !others.contains(id)).collect();
     let takes = case.act.takes(there.len()) + case.earlier_takes();
     // One victim takes from the front. A second one passes over what the first had in its hands when it died.
     let front = &there[..takes.min(there.len())];
-    let allowed = if matches!(case.act, Act::Purge) || case.earlier.is_some() { &there[..] } else { front };
-    let in_turn = case.earlier.is_some() || matches!(case.act, Act::Purge) || lost == there[..lost.len()];
+    let allowed = if matches!(case.act, Act::Purge) || !case.earlier.is_empty() { &there[..] } else { front };
+    let in_turn = !case.earlier.is_empty() || matches!(case.act, Act::Purge) || lost == there[..lost.len()];
     if lost.len() > takes || lost.iter().any(|id| !allowed.contains(id)) || !in_turn {
         return Err(format!("lost {lost:?} of {there:?}, of which the dead can have taken {takes}"));
     }
@@ -1065,223 +1209,67 @@ fn progress_of_takes(case: &Case, missing: &[u64], all: &[(u64, u16)], report: &
     }
 }
 
-// ---- the rows of the table ----
-
-/// The way through a case's operation: the program counter before each instruction.
-fn measure(case: &Case, mode: Mode) -> Result<Vec<Place>, String> {
-    Set::new(case, mode)?.victim.trace()
-}
-
-/// Which instructions to kill at: all of them, or about `samples`; always the first, and the end for both turns. Where each
-/// kill that comes too early costs a second of patience: a few, from shortly before the commit on.
-fn kill_points(case: &Case, instructions: usize, samples: usize) -> Vec<usize> {
-    let samples = number("CHAPPE_KILL_POINTS").map_or(samples, |points| points.max(1) as usize);
-    let sparse = (instructions / samples).max(1);
-    let every = number("CHAPPE_KILL_EVERY").map_or(sparse, |every| every.max(1) as usize);
-    let mut points: Vec<usize> = (0..instructions).step_by(every).collect();
-    if case.patient {
-        let late = points.split_off(points.len() * 6 / 10);
-        points = late.iter().copied().step_by(late.len().div_ceil(samples / 5).max(1)).collect();
-    }
-    points.extend([instructions, instructions]);
-    points
-}
-
-/// Kills at these points, with each kind of survivor in rising order, and checks that what was done only grows.
-fn run(case: &Case, samples: usize, modes: usize) -> Row {
-    let mut row = Row::default();
-    // A queue that is yet to be made has no survivor who was there before.
-    let kinds: &[bool] = if case.act.makes_queue() { &[false] } else { &[true, false] };
-    for &attached in kinds {
-        let path = match measure(case, Mode { pause: false, attached, looks: false }) {
-            Ok(path) => path,
-            Err(error) => {
-                row.fault(0, None, Mode { pause: false, attached, looks: false }, &format!("without a kill: {error}"));
-                continue;
-            }
-        };
-        row.instructions = path.len();
-        let mut done = Done { progress: 0, k: 0, mode: Mode { pause: false, attached, looks: false } };
-        for (index, k) in kill_points(case, path.len(), samples).into_iter().enumerate() {
-            for mode in Mode::of_turn(index, modes).into_iter().filter(|mode| mode.attached == attached) {
-                run_one(case, &mut row, &mut done, &path, k, mode);
-            }
-        }
-    }
-    row
-}
-
-/// The most that was seen done so far, and by which kill.
-#[derive(Clone, Copy)]
-struct Done {
-    progress: usize,
-    k: usize,
-    mode: Mode,
-}
-
-fn run_one(case: &Case, row: &mut Row, done: &mut Done, path: &[Place], k: usize, mode: Mode) {
-    row.kills += 1;
-    let at = path.get(k).map(|place| place.counter);
-    let leaps = if case.asleep == Asleep::Nobody { Leaps::Any } else { Leaps::First };
-    match one_kill(case, path, k, mode, leaps) {
-        Err(what) => row.fault(k, at, mode, &what),
-        Ok(outcome) => {
-            row.took.push(outcome.report.took);
-            if outcome.same_path {
-                check_growth(case, row, done, path, Done { progress: outcome.progress, k, mode });
-            } else {
-                row.strayed += 1;
-            }
-        }
-    }
-}
-
-/// Progress never falls with k; it begins with nothing and ends with the whole.
-fn check_growth(case: &Case, row: &mut Row, done: &mut Done, path: &[Place], now: Done) {
-    let at = path.get(now.k).map(|place| place.counter);
-    let mut fault = |what: String| row.fault(now.k, at, now.mode, &what);
-    if now.progress < done.progress {
-        match falls(case, path, *done, now) {
-            Ok(true) => fault(format!("{} done, but {} were done after {}", now.progress, done.progress, done.k)),
-            Ok(false) => *done = Done { progress: now.progress, ..*done },
-            Err(what) => fault(what),
-        }
-    }
-    if case.earlier.is_none() && now.k == 0 && now.progress != 0 {
-        fault(format!("{} done before the first instruction", now.progress));
-    }
-    if case.earlier.is_none() && at.is_none() && now.progress != case.whole {
-        fault(format!("{} done at the end instead of {}", now.progress, case.whole));
-    }
-    if now.progress > done.progress {
-        row.commits.push(now.k);
-        *done = now;
-    }
-}
-
-/// Whether less is done after more instructions also when both are counted one by one: a leap counts visits of a place, and a
-/// way with one turn more or less misleads it.
-fn falls(case: &Case, path: &[Place], before: Done, now: Done) -> Result<bool, String> {
-    let earlier = one_kill(case, path, before.k, before.mode, Leaps::None)?;
-    let later = one_kill(case, path, now.k, now.mode, Leaps::None)?;
-    Ok(earlier.same_path && later.same_path && later.progress < earlier.progress)
-}
-
-/// Pauses instead of deaths, as one row.
-fn run_pauses(case: &Case, samples: usize) -> Row {
-    let mut row = Row::default();
-    let mode = Mode { pause: true, attached: true, looks: false };
-    let path = match measure(case, mode) {
-        Ok(path) => path,
-        Err(error) => {
-            row.fault(0, None, mode, &format!("without a pause: {error}"));
-            return row;
-        }
-    };
-    row.instructions = path.len();
-    for k in (0..=samples).map(|part| path.len() * part / samples) {
-        row.kills += 1;
-        match one_pause(case, &path, k) {
-            Ok(took) => row.took.push(took),
-            Err(what) => row.fault(k, path.get(k).map(|place| place.counter), mode, &what),
-        }
-    }
-    row
-}
-
-/// All pairs of deaths of one kind, as one row.
-fn run_pair(first: Act, second: &Case, deaths: usize) -> Row {
-    let mut sum = Row::default();
-    let alone = Case::new(first, "", &second.before).capacity(second.capacity);
-    let mode = Mode { pause: false, attached: true, looks: false };
-    let path: Rc<[Place]> = match measure(&alone, mode) {
-        Ok(path) => path.into(),
-        Err(error) => {
-            sum.fault(0, None, mode, &format!("the first operation without a kill: {error}"));
-            return sum;
-        }
-    };
-    for death in 0..deaths {
-        // In the middle of each of as many equal parts.
-        let k = path.len() * (2 * death + 1) / (2 * deaths);
-        let case = Case { earlier: Some(Earlier { act: first, path: path.clone(), k }), ..second.clone() };
-        let row = run(&case, deaths, 1);
-        sum.instructions = sum.instructions.max(row.instructions);
-        sum.kills += row.kills;
-        sum.strayed += row.strayed;
-        sum.took.extend(row.took);
-        sum.faults.extend(row.faults.into_iter().map(|fault| format!("{fault} [first death at {k}]")));
-    }
-    sum
-}
-
 // ---- the program ----
 
-/// The one test that this program is, for those who ask with `--list`.
-const TEST: &str = "death_at_every_instruction";
-
-fn main() -> ExitCode {
-    step::only_test(TEST, run_chosen)
+/// The checker that all rows rely on complains if a word is wrong: each of the caches, and of the slots and lists that are in use.
+fn run_checker() -> Row {
+    let mut row = Row::default();
+    let case = Case::new(Act::Stat, "", &[(SMALL, USUAL), (SMALL, 9), (SMALL, 9)]);
+    let scene = Scene::new(&case);
+    // So that they are in the index.
+    let queue = scene.options.open("/q").expect("its queue opens");
+    queue.stat().expect("stat");
+    drop(queue);
+    let image = Image::open(&scene.path()).expect("its file");
+    let level = |priority: u64| 274_432 + 8 * priority;
+    let mut places =
+        vec![320, 512, 516, 520, 528, 536, 544, 548, 552, 556, 576, 8192, level(5), level(9), level(9) + 4];
+    for slot in (0..case.capacity).filter(|slot| image.slot(*slot).0 != 0) {
+        // Ticket; owner, state and what else there is.
+        places.extend([0, 4].map(|half| image.slots() + 64 * u64::from(slot) + half));
+    }
+    match image.check() {
+        Ok(()) => {}
+        Err(what) => row.fault(0, None, Mode::PAUSE, &format!("a sound file: {what}")),
+    }
+    for place in image.blind_spots(&scene.path(), &places) {
+        row.fault(0, None, Mode::PAUSE, &format!("nothing is wrong with one more at {place} of the file"));
+    }
+    row
 }
 
-fn chosen(words: &[&str], title: &str) -> bool {
-    words.is_empty() || words.iter().any(|word| TEST.contains(word) || title.contains(word))
-}
-
-/// How many rows are run at a time. In each one a process runs at a time, the victim or its tracer.
-const LANES: usize = 2;
-
-/// A row that was chosen: what it is called, and what runs it.
-type Job = (String, Box<dyn Fn() -> Row>);
-
-fn jobs(words: &[&str]) -> Vec<Job> {
-    let modes = number("CHAPPE_KILL_MODES").unwrap_or(1) as usize;
-    let samples = if cfg!(debug_assertions) { 25 } else { 40 };
+fn jobs() -> Vec<Job> {
+    let plan = Plan::new(if cfg!(debug_assertions) { 25 } else { 40 });
     let pauses = number("CHAPPE_KILL_PAUSES").unwrap_or(3).max(1) as usize;
     let deaths = number("CHAPPE_KILL_PAIRS").unwrap_or(if cfg!(debug_assertions) { 0 } else { 6 }) as usize;
-    let mut jobs: Vec<Job> = Vec::new();
+    let mut jobs = vec![Job { title: "the checker | a wrong word".to_owned(), long: true, run: Box::new(run_checker) }];
     for case in cases() {
-        jobs.push((case.title(), Box::new(move || run(&case, samples, modes))));
+        let long = case.act.long() || case.patient;
+        jobs.push(Job { title: case.title(), long, run: Box::new(move || kill::run(&case, plan)) });
     }
     for case in paused() {
-        jobs.push((format!("pause: {}", case.title()), Box::new(move || run_pauses(&case, pauses))));
+        let title = format!("pause: {}", case.title());
+        let run = move || kill::run_pauses(&case, pauses, |way, k| one_pause(&case, way, k));
+        jobs.push(Job { title, long: true, run: Box::new(run) });
     }
     if deaths == 0 {
-        println!("pairs of deaths: skipped in a debug build; `cargo test --release --test kill` has them");
+        println!("deaths of repairers: skipped in a debug build; `cargo test --release --test kill` has them");
     }
-    for (first, second) in pairs().into_iter().filter(|_| deaths > 0) {
-        let sizes = if second.before[0].0 == SMALL { "small" } else { "large" };
-        let title = format!("{} | after a death in {} ({sizes})", second.act.name(), first.name());
-        jobs.push((title, Box::new(move || run_pair(first, &second, deaths))));
+    let pairs = pairs().into_iter().map(|(first, last)| (vec![first], last, deaths));
+    let triples = triples().into_iter().map(|(first, second, last)| (vec![first, second], last, deaths.min(3)));
+    for (firsts, last, deaths) in pairs.chain(triples).filter(|(.., deaths)| *deaths > 0) {
+        let sizes = if last.before[0].0 == SMALL { "small" } else { "large" };
+        let names = firsts.iter().map(|act| act.name()).collect::<Vec<_>>().join(", then ");
+        let title = format!("{} | after a death in {names} ({sizes})", last.act.name());
+        let run = move || {
+            let alone = |act: &Act, before: &_| Case::new(*act, "", &last.before).capacity(last.capacity).after(before);
+            kill::run_deaths(&firsts, plan, deaths, alone, |before| last.after(before))
+        };
+        jobs.push(Job { title, long: true, run: Box::new(run) });
     }
-    jobs.retain(|(title, _)| chosen(words, title));
     jobs
 }
 
-fn run_chosen(words: &[&str]) -> ExitCode {
-    let start = Instant::now();
-    println!("times in ms: from the death until a survivor had sent and received; commits: first k with more done");
-    println!("{:<58} instrs  kills faults strayed      p50      max  commits", "operation | state");
-    let jobs = jobs(words);
-    let (sums, book) = std::io::pipe().expect("a pipe");
-    let lane = |lane: usize| {
-        for (title, job) in jobs.iter().skip(lane).step_by(LANES) {
-            let mut row = job();
-            row.print(title);
-            writeln!(&book, "{} {}", row.kills, usize::from(row.faults.is_empty())).expect("the pipe for sums");
-        }
-        true
-    };
-    let lanes: Vec<i32> = (0..LANES).map(|number| step::fork(|| lane(number))).collect();
-    drop(book);
-    let mut text = String::new();
-    (&sums).read_to_string(&mut text).expect("what the lanes say");
-    let whole = lanes.iter().filter(|lane| step::wait(**lane) == 0).count() == LANES;
-    let column =
-        |line: &str, column: usize| -> usize { line.split(' ').nth(column).map_or(0, |text| text.parse().unwrap()) };
-    let sum = |number: usize| text.lines().map(|line| column(line, number)).sum::<usize>();
-    let (passed, failed) = (sum(1), jobs.len() - sum(1));
-    println!("{} kills in {:.1?}", sum(0), start.elapsed());
-    println!("{passed} passed, {failed} failed");
-    if whole && failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+fn main() -> ExitCode {
+    Program { test: "death_at_every_instruction", lanes: 3, pinned: false }.main(jobs)
 }

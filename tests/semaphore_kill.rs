@@ -1,24 +1,28 @@
 //! Death at every instruction of a semaphore's operations: a process is single-stepped through one and SIGKILLed after its
 //! k-th instruction, for every k (or every few), each time with a fresh semaphore and fresh processes. Then a survivor has
-//! to go on, who waits has to be served, and every permit is accounted for.
+//! to go on, who waits has to be served, every permit is accounted for, and the words of the file are as `docs/format.md` demands.
 //!
-//! Rows that begin with `pause:` stop the process there instead, let another one act beside it, which also makes it look
-//! after one that has died, and then let it finish: it must not be taken for dead, and the count must come out right.
+//! - `beside`: a living process is stopped between the two steps of an acquisition or a release of its own, while the victim
+//!   acts and dies and the survivor goes on; then it is let finish.
+//! - `after a death in`: the victim finds what the death of another one left, and dies while it repairs that. With two
+//!   names: the repairer died as well, and the victim is the second one who repairs.
+//! - `pause:` stops the process instead, lets another one act beside it, which also makes it look after one that has died, and then
+//!   lets it finish: it must not be taken for dead, and the count must come out right.
 //!
-//! It drives the real library through its public face; it knows nothing of the layout. Instructions inside a system call
-//! cannot be stepped: the kernel does the whole call or nothing of it. Other threads of the process, as its sentry, run
-//! freely.
+//! It drives the real library through its public face; only the checker in `common/format.rs` knows the layout. What cannot be stepped, and
+//! the variables that choose the instructions, are at the head of `common/kill.rs`. Other threads of the victim, as its sentry, run freely.
 //!
-//! The variables are those of `kill.rs`: `CHAPPE_KILL_EVERY`, `CHAPPE_KILL_POINTS`, `CHAPPE_KILL_MODES`,
-//! `CHAPPE_KILL_PAIRS`, `CHAPPE_KILL_PAUSES`. `CHAPPE_KILL_ONE=2000` kills so many processes at one semaphore, one after
-//! the other; 200 without it, 50 in a debug build. Words on the command line choose the operations whose row holds one of
-//! them.
+//! `CHAPPE_KILL_PAIRS` and `CHAPPE_KILL_PAUSES` are as for `kill.rs`. `CHAPPE_KILL_ONE=2000` kills so many processes at one semaphore, one
+//! after the other; 200 without it, 50 in a debug build.
 
 mod common;
 
 use chappe::{AcquireError, Children, Permit, Semaphore, SemaphoreOptions, SemaphoreStat};
-use common::step::{self, Child, Leaps, Place, Row, Stand, Victim, read_line};
+use common::format::Image;
+use common::kill::{self, Deaths, Job, Mode, Outcome, PATIENCE, Plan, Program, Row};
+use common::step::{self, At, Child, Leaps, Stand, Victim, Way, read_line};
 use common::{Rng, asleep, number, readable, scratch};
+use std::cell::{Cell, OnceCell};
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,11 +32,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// A survivor that takes longer than this for one call has failed; the table shows what they really take.
-const BOUND: Duration = Duration::from_secs(10);
-
-/// By then a sleeper has seen by itself what it was not told: half a second, and what the machine makes of it.
-const PATIENCE: Duration = Duration::from_millis(900);
+/// A survivor's call that takes longer hangs; how long they really take is judged in the end.
+const NET: Duration = Duration::from_secs(10);
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -115,6 +116,11 @@ impl Act {
 
     fn ends(self) -> bool {
         matches!(self, Act::Close | Act::Unlink)
+    }
+
+    /// Whether its way through the operation is a long one.
+    fn long(self) -> bool {
+        matches!(self, Act::Open | Act::FromFd | Act::Unlink | Act::Exec(_)) || self.makes_semaphore()
     }
 }
 
@@ -317,16 +323,17 @@ struct Case {
     after: Vec<u64>,
     /// How many permits may come back by its death, the last one if it got to the end.
     back: Vec<u64>,
-    /// Another process died before, in an operation of its own, while this victim was there already.
-    earlier: Option<Earlier>,
+    /// Others died before, one after the other, each in an operation of its own, while this victim was there already.
+    earlier: Deaths<Case>,
+    /// A living process that is stopped in the middle of acquiring or releasing.
+    beside: Option<Rc<Beside>>,
 }
 
-#[derive(Clone)]
-struct Earlier {
-    case: Rc<Case>,
-    /// Its way through the operation, and how far it got.
-    path: Rc<[Place]>,
-    k: usize,
+/// One that has written its record and not changed the count yet.
+struct Beside {
+    case: Case,
+    /// The way there, once it is known.
+    way: OnceCell<Way>,
 }
 
 impl Case {
@@ -344,7 +351,8 @@ impl Case {
             patient: false,
             after: vec![permits],
             back: vec![0],
-            earlier: None,
+            earlier: Vec::new(),
+            beside: None,
         }
     }
 
@@ -395,13 +403,58 @@ impl Case {
         Case { after: after.to_vec(), ..self }
     }
 
+    /// Beside one that is acquiring, or releasing what it holds.
+    fn beside(self, act: Act) -> Case {
+        let case = Case::new(act, "", self.permits);
+        let case = if act == Act::Release { case.holds(1) } else { case };
+        Case { beside: Some(Rc::new(Beside { case, way: OnceCell::new() })), ..self }
+    }
+
+    fn after_deaths(&self, deaths: &Deaths<Case>) -> Case {
+        Case { earlier: deaths.clone(), ..self.clone() }
+    }
+
     fn title(&self) -> String {
-        format!("{} | {}", self.act.name(), self.state)
+        let beside =
+            self.beside.as_ref().map_or_else(String::new, |beside| format!(", beside a {}", beside.case.act.name()));
+        format!("{} | {}{beside}", self.act.name(), self.state)
     }
 
     /// Whether what others do beside the victim makes its way another one each time.
     fn unsteady(&self) -> bool {
         !self.asleep.is_empty() || self.act == Act::Sleep
+    }
+}
+
+impl kill::Case for Case {
+    /// A semaphore that is yet to be made has no survivor who was there before.
+    fn kinds(&self) -> &'static [bool] {
+        if self.act.makes_semaphore() { &[false] } else { &[true, false] }
+    }
+
+    fn leaps(&self) -> Leaps {
+        if self.unsteady() { Leaps::First } else { Leaps::Any }
+    }
+
+    fn patient(&self) -> bool {
+        self.patient
+    }
+
+    fn whole(&self) -> Option<usize> {
+        self.earlier.is_empty().then(|| whole(self))
+    }
+
+    /// What is held for a moment first grows and then falls.
+    fn grows(&self) -> bool {
+        !matches!(self.act, Act::Wait | Act::TryWait | Act::Begin)
+    }
+
+    fn measure(&self, mode: Mode) -> Result<Way, String> {
+        Ok(Way::new(Set::new(self, mode)?.victim.trace()?))
+    }
+
+    fn kill(&self, way: &Way, k: usize, mode: Mode, leaps: Leaps) -> Result<Outcome, String> {
+        one_kill(self, way, k, mode, leaps)
     }
 }
 
@@ -423,6 +476,19 @@ fn cases() -> Vec<Case> {
         Case::new(Act::Expire, "one holds all, waited before", 1).holder(1).waited(),
         Case::new(Act::Expire, "one holds all, as created", 1).holder(1).never_used(),
         Case::new(Act::Expire, "another waits", 1).holder(1).waited().asleep(&one),
+        Case::new(Act::TryAcquire(1), "another waits", 1).holder(1).asleep(&one),
+        Case::new(Act::Begin, "another waits", 1).holder(1).waited().asleep(&one),
+        Case::new(Act::Release, "three asleep", 1).holds_until(1, 0).asleep(&[one[0]; 3]),
+        Case::new(Act::Acquire(1), "free", 3).acquires(1).beside(Act::TryAcquire(1)),
+        Case::new(Act::Acquire(1), "free", 3).acquires(1).beside(Act::Release),
+        Case::new(Act::Release, "free", 3).holds_until(1, 0).beside(Act::TryAcquire(1)),
+        Case::new(Act::Release, "free", 3).holds_until(1, 0).beside(Act::Release),
+        Case::new(Act::TryAcquire(2), "a dead one holds some", 3).acquires(2).dead(1).beside(Act::TryAcquire(1)),
+        Case::new(Act::SetPermits(4), "three", 3).after(&[3, 4]).beside(Act::TryAcquire(1)),
+        Case::new(Act::SetPermits(2), "three", 3).after(&[3, 2]).beside(Act::Release),
+        Case::new(Act::Stat, "a dead one holds", 3).dead(1).beside(Act::TryAcquire(1)),
+        Case::new(Act::Stat, "a dead one holds", 3).dead(1).beside(Act::Release),
+        Case::new(Act::Open, "a dead one holds", 3).dead(1).beside(Act::TryAcquire(1)),
         Case::new(Act::Sleep, "one holds all, then releases", 1).acquires(1).holder(1).waited(),
         Case::new(Act::Begin, "free", 1).acquires(1),
         Case::new(Act::Begin, "one holds all, waited before", 1).holder(1).waited(),
@@ -526,6 +592,21 @@ fn pairs() -> Vec<(Case, Case)> {
     all
 }
 
+/// Two that died one after the other, and the second one who repairs.
+fn triples() -> Vec<(Case, Case, Case)> {
+    let stat = || Case::new(Act::Stat, "", 3);
+    let acquire = Case::new(Act::Acquire(2), "", 3).acquires(2);
+    let expire = Case::new(Act::Expire, "", 3).waited().holder(3);
+    let lower = Case::new(Act::SetPermits(2), "", 3).after(&[3, 2]);
+    vec![
+        (acquire.clone(), stat(), Case::new(Act::TryAcquire(3), "", 3)),
+        (acquire.clone(), Case::new(Act::TryAcquire(3), "", 3), stat()),
+        (expire, stat().holder(3), stat().holder(3)),
+        (lower, stat().after(&[3, 2]), stat().after(&[3, 2])),
+        (acquire, stat(), Case::new(Act::Open, "", 3)),
+    ]
+}
+
 // ---- who else is there ----
 
 /// A process beside the victim, and the pipes to it.
@@ -534,6 +615,8 @@ struct Extra {
     tell: PipeWriter,
     said: PipeReader,
     pid: u32,
+    /// A sleeper that has told what came of it.
+    spoke: Cell<bool>,
 }
 
 impl Extra {
@@ -545,7 +628,7 @@ impl Extra {
             true
         });
         let pid = child.0.expect("just forked") as u32;
-        Extra { _child: child, tell, said, pid }
+        Extra { _child: child, tell, said, pid, spoke: Cell::new(false) }
     }
 
     fn tell(&self, line: &str) -> Result<(), String> {
@@ -664,35 +747,25 @@ impl Scene {
     }
 }
 
-/// What kind of survivor there is.
-#[derive(Clone, Copy, Debug)]
-struct Mode {
-    /// The victim is only stopped, and goes on when the survivor has done what it can.
-    pause: bool,
-    /// It was attached before the death; else it comes afterwards.
-    attached: bool,
-    /// It calls `stat`, which puts things in order, before anything else.
-    looks: bool,
-}
+type Pipe = (PipeReader, PipeWriter);
 
-impl Mode {
-    /// The kinds that meet the kill with this number, which take turns: one, two or all four.
-    fn of_turn(turn: usize, modes: usize) -> Vec<Mode> {
-        let kind =
-            |number: usize| Mode { pause: false, attached: number.is_multiple_of(2), looks: number / 2 % 2 == 1 };
-        (0..modes.clamp(1, 4)).map(|step| kind(turn + step)).collect()
-    }
+fn pipe() -> Pipe {
+    std::io::pipe().expect("a pipe")
 }
 
 /// A scene with everybody in place, the victim about to act.
 struct Set<'a> {
     case: &'a Case,
     scene: Scene,
+    companion: Option<Victim>,
     victim: Victim,
     survivor: Option<Child>,
-    go: (PipeReader, PipeWriter),
-    report: (PipeReader, PipeWriter),
-    told: (PipeReader, PipeWriter),
+    go: Pipe,
+    report: Pipe,
+    /// What one that is let live tells: the companion, or a victim that was only stopped.
+    told: Pipe,
+    /// An earlier victim died elsewhere than it was to.
+    strayed: bool,
 }
 
 impl<'a> Set<'a> {
@@ -700,23 +773,25 @@ impl<'a> Set<'a> {
     /// who comes later sees to it.
     fn new(case: &'a Case, mode: Mode) -> Result<Set<'a>, String> {
         let mut scene = Scene::new(case);
-        let pipe = || std::io::pipe().expect("a pipe");
         let (go, report, told) = (pipe(), pipe(), pipe());
         let victim = start_victim(case, &scene, Some(&told.1))?;
-        let first = case.earlier.as_ref().map(|earlier| start_victim(&earlier.case, &scene, None)).transpose()?;
+        let firsts = case.earlier.iter().map(|(first, ..)| start_victim(first, &scene, None));
+        let firsts = firsts.collect::<Result<Vec<_>, String>>()?;
         scene.people(case)?;
         let survivor = mode.attached.then(|| start_survivor(case, &scene, mode, &go.0, &report)).transpose()?;
+        let companion = case.beside.as_ref().map(|beside| start_companion(beside, &scene, &told.1)).transpose()?;
         if case.dead > 0 {
             scene.corpse(case.dead);
         }
-        if let (Some(mut first), Some(earlier)) = (first, &case.earlier) {
-            first.advance(&earlier.path, earlier.k, Leaps::Any)?;
+        let mut strayed = false;
+        for ((_, way, k), mut first) in case.earlier.iter().zip(firsts) {
+            strayed |= first.follow(way, *k, Leaps::Any)? == Stand::Astray;
             first.child.kill();
         }
         if let (Act::Sleep, Some(holder)) = (case.act, &scene.holder) {
             holder.tell(&format!("watch {}", victim.pid()))?;
         }
-        Ok(Set { case, scene, victim, survivor, go, report, told })
+        Ok(Set { case, scene, companion, victim, survivor, go, report, told, strayed })
     }
 
     fn go(&mut self) -> Result<(), String> {
@@ -726,7 +801,7 @@ impl<'a> Set<'a> {
     /// Has the survivor do its part beside a victim that lives.
     fn meet(&mut self) -> Result<(), String> {
         self.go()?;
-        match read_line(&self.report.0)?.as_str() {
+        match read_line(&self.report.0).map_err(|error| format!("the survivor hangs or died: {error}"))?.as_str() {
             "done" => Ok(()),
             fault => Err(fault.to_owned()),
         }
@@ -736,6 +811,11 @@ impl<'a> Set<'a> {
     fn survive(mut self, mode: Mode) -> Result<Report, String> {
         if self.survivor.is_none() {
             self.survivor = Some(start_survivor(self.case, &self.scene, mode, &self.go.0, &self.report)?);
+        }
+        if self.case.beside.is_some() {
+            self.meet()?;
+            self.companion.as_mut().expect("it was started").finish()?;
+            heard(&self.told.0).map_err(|error| format!("the companion: {error}"))?;
         }
         self.go()?;
         let text = read_line(&self.report.0).map_err(|error| format!("the survivor hangs or died: {error}"))?;
@@ -750,17 +830,44 @@ fn start_victim(case: &Case, scene: &Scene, tell: Option<&PipeWriter>) -> Result
     Victim::start(|| Stage::new(case, scene, inherited.take().flatten()), tell)
 }
 
+/// What one tells that was let finish: nothing, or that it was refused.
+fn heard(from: &PipeReader) -> Result<(), String> {
+    match read_line(from)?.as_str() {
+        "" | "refused" => Ok(()),
+        fault => Err(fault.to_owned()),
+    }
+}
+
+/// Starts one that stops when its record is written, and the count is as before.
+fn start_companion(beside: &Beside, scene: &Scene, tell: &PipeWriter) -> Result<Victim, String> {
+    let mut companion = start_victim(&beside.case, scene, Some(tell))?;
+    let image = Image::open(&scene.path()).ok_or("there is no file")?;
+    let held = || (0..image.u32(324)).filter(|record| image.record(*record).0 == 1).count();
+    let before = (held(), image.free_permits());
+    if let Some(way) = beside.way.get() {
+        companion.follow(way, way.len() - 1, Leaps::Any)?;
+    }
+    let mut places = vec![companion.place()];
+    while held() == before.0 {
+        if companion.step()? != At::Inside {
+            return Err("the companion came to its end without a change of its record".to_owned());
+        }
+        places.push(companion.place());
+    }
+    if image.free_permits() != before.1 {
+        return Err("the companion changed the count before its record".to_owned());
+    }
+    beside.way.get_or_init(|| Way::new(places));
+    Ok(companion)
+}
+
 /// Forks a survivor and waits until it is in its place.
-fn start_survivor(
-    case: &Case,
-    scene: &Scene,
-    mode: Mode,
-    mut go: &PipeReader,
-    report: &(PipeReader, PipeWriter),
-) -> Result<Child, String> {
+fn start_survivor(case: &Case, scene: &Scene, mode: Mode, mut go: &PipeReader, report: &Pipe) -> Result<Child, String> {
     let child = Child::fork(|| {
         let open = || scene.options.open("/s").expect("the survivor opens");
         let attached = (mode.attached && !case.act.makes_semaphore()).then(open);
+        // Its name may be gone later on.
+        let image = attached.as_ref().and_then(|_| Image::open(&scene.path()));
         let mut tell = &report.1;
         writeln!(tell, "here").expect("the report's pipe");
         go.read_exact(&mut [0; 3]).expect("the pipe to go");
@@ -769,8 +876,8 @@ fn start_survivor(
             go.read_exact(&mut [0; 3]).expect("the pipe to go");
         };
         let found = catch_unwind(AssertUnwindSafe(|| match attached {
-            Some(semaphore) if mode.pause => coexist(case, scene, semaphore, &mut meet),
-            attached => survive(case, scene, mode, attached),
+            Some(semaphore) if mode.pause => Survivor { case, scene, semaphore, image }.coexist(&mut meet),
+            attached => survive(case, scene, mode, (attached, image), &mut meet),
         }));
         let text = match found {
             Ok(Ok(report)) => format!("found {}", report.to_text()),
@@ -790,7 +897,10 @@ fn start_survivor(
 /// What a survivor found.
 #[derive(Debug)]
 struct Report {
+    /// How long its own calls took, until it had acquired.
     took: Duration,
+    /// How long those slept whom nobody woke.
+    slept: Option<Duration>,
     /// How many permits there were when nobody but the survivor had done anything yet since the death.
     permits: u64,
     /// Permits that came back by deaths.
@@ -808,16 +918,18 @@ impl Report {
         let flags = [self.closed, self.unlinked, self.named].map(u8::from);
         let [closed, unlinked, named] = flags;
         let (took, permits, back, recovered) = (self.took.as_nanos(), self.permits, self.back, self.recovered);
-        format!("{took} {permits} {back} {recovered} {closed} {unlinked} {named}")
+        let slept = self.slept.map_or(0, |slept| slept.as_nanos());
+        format!("{took} {slept} {permits} {back} {recovered} {closed} {unlinked} {named}")
     }
 
     fn from_text(text: &str) -> Option<Report> {
         let mut words = text.split(' ').map(|word| word.parse::<u64>().ok());
         let mut next = || words.next().flatten();
         let took = Duration::from_nanos(next()?);
+        let slept = Some(next()?).filter(|slept| *slept > 0).map(Duration::from_nanos);
         let (permits, back, recovered) = (next()?, next()?, next()?);
         let mut flag = || Some(next()? == 1);
-        Some(Report { took, permits, back, recovered, closed: flag()?, unlinked: flag()?, named: flag()? })
+        Some(Report { took, slept, permits, back, recovered, closed: flag()?, unlinked: flag()?, named: flag()? })
     }
 }
 
@@ -825,84 +937,66 @@ struct Survivor<'a> {
     case: &'a Case,
     scene: &'a Scene,
     semaphore: Semaphore,
+    image: Option<Image>,
 }
 
-/// A call that has to be over within the bound.
+/// A call that must not hang.
 fn timely<T, E: std::fmt::Display>(what: &str, call: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
     let start = Instant::now();
     let result = call().map_err(|error| format!("the survivor's {what}: {error}"))?;
     let took = start.elapsed();
-    if took > BOUND { Err(format!("the survivor's {what} took {took:?}")) } else { Ok(result) }
+    if took > NET { Err(format!("the survivor's {what} took {took:?}")) } else { Ok(result) }
 }
 
 /// Sees that sleepers are served, has everybody else leave, and takes all permits.
-fn survive(case: &Case, scene: &Scene, mode: Mode, attached: Option<Semaphore>) -> Result<Report, String> {
+fn survive(
+    case: &Case,
+    scene: &Scene,
+    mode: Mode,
+    attached: (Option<Semaphore>, Option<Image>),
+    meet: &mut dyn FnMut(),
+) -> Result<Report, String> {
     let named = scene.path().exists();
     let start = Instant::now();
-    let semaphore = match (attached, case.act) {
+    let semaphore = match (attached.0, case.act) {
         (Some(semaphore), _) => semaphore,
         (None, Act::Unlink) if !named => timely("create_new", || scene.options.create_new("/s"))?,
         (None, act) if act.makes_semaphore() => timely("create", || scene.options.create("/s"))?,
         (None, _) => timely("open", || scene.options.open("/s"))?,
     };
     let afresh = !mode.attached && case.act == Act::Unlink && !named;
-    let survivor = Survivor { case, scene, semaphore };
-    if mode.looks {
+    let image = attached.1.or_else(|| Image::open(&scene.path()));
+    let survivor = Survivor { case, scene, semaphore, image };
+    let mut took = start.elapsed();
+    // It has its turn at once if there must be a permit for it, whatever the dead one did.
+    let at_once = !mode.looks && scene.sleepers.is_empty() && survivor.semaphore.permits() > survivor.others();
+    if at_once {
+        took += survivor.take_one()?.1;
+    } else if mode.looks {
+        let look = Instant::now();
         survivor.settled()?;
+        took += look.elapsed();
     }
-    let mut idle = Duration::ZERO;
-    let mut waiting: Vec<usize> = (0..scene.sleepers.len()).collect();
-    if afresh {
-        // What the victim unlinked is out of reach; its sleepers hear of it by themselves.
-        survivor.heard_of_the_end(&mut waiting)?;
-    } else if case.patient {
-        idle = survivor.leave_alone(&mut waiting)?;
-    }
-    survivor.serve(&mut waiting)?;
+    let slept = survivor.mind_the_sleepers(afresh)?;
     let found = survivor.settled()?.permits;
+    if case.beside.is_some() {
+        meet();
+    }
     if let Some(holder) = &scene.holder {
         holder.leave().map_err(|error| format!("the holder: {error}"))?;
     }
+    let mut waiting = survivor.silent();
     survivor.serve(&mut waiting)?;
     survivor.nudge(&mut waiting)?;
     for sleeper in &scene.sleepers {
         sleeper.leave().map_err(|error| format!("a sleeper: {error}"))?;
     }
-    let ended = survivor.take_one()?;
-    let took = start.elapsed() - idle;
+    let (ended, turn) = survivor.take_one()?;
+    took += if at_once { Duration::ZERO } else { turn };
     let stat = survivor.all_is_there(ended)?;
     let (closed, unlinked) = (stat.closed, stat.unlinked);
     let (back, recovered) = (stat.recovered_permits, stat.recovered);
-    Ok(Report { took, permits: found, back, recovered, closed, unlinked, named })
-}
-
-/// Does what it can beside a stopped process, meets it at the end of its operation and after its end, and does the rest.
-fn coexist(case: &Case, scene: &Scene, semaphore: Semaphore, meet: &mut dyn FnMut()) -> Result<Report, String> {
-    let start = Instant::now();
-    let survivor = Survivor { case, scene, semaphore };
-    match survivor.semaphore.stat() {
-        Ok(_) | Err(chappe::AccessError::Busy) => {}
-        Err(error) => return Err(format!("stat beside a stopped process: {error}")),
-    }
-    match survivor.semaphore.try_acquire() {
-        Ok(permit) => drop(permit),
-        Err(AcquireError::NoPermits | AcquireError::Busy) => {}
-        Err(error) => return Err(format!("try_acquire beside a stopped process: {error}")),
-    }
-    let took = start.elapsed();
-    meet();
-    let stat = survivor.settled()?;
-    if stat.available + stat.held as i64 != stat.permits as i64 {
-        return Err(format!("the count is wrong beside the living: {}", describe(&stat)));
-    }
-    meet();
-    if let Some(holder) = &scene.holder {
-        holder.leave().map_err(|error| format!("the holder: {error}"))?;
-    }
-    survivor.take_one()?;
-    let stat = survivor.all_is_there(false)?;
-    let (back, recovered) = (stat.recovered_permits, stat.recovered);
-    Ok(Report { took, permits: stat.permits, back, recovered, closed: false, unlinked: false, named: true })
+    Ok(Report { took, slept, permits: found, back, recovered, closed, unlinked, named })
 }
 
 fn describe(stat: &SemaphoreStat) -> String {
@@ -915,6 +1009,64 @@ fn describe(stat: &SemaphoreStat) -> String {
 }
 
 impl Survivor<'_> {
+    /// Does what it can beside a stopped process, meets it at the end of its operation and after its end, and does the rest.
+    fn coexist(self, meet: &mut dyn FnMut()) -> Result<Report, String> {
+        let start = Instant::now();
+        match self.semaphore.stat() {
+            Ok(_) | Err(chappe::AccessError::Busy) => {}
+            Err(error) => return Err(format!("stat beside a stopped process: {error}")),
+        }
+        match self.semaphore.try_acquire() {
+            Ok(permit) => drop(permit),
+            Err(AcquireError::NoPermits | AcquireError::Busy) => {}
+            Err(error) => return Err(format!("try_acquire beside a stopped process: {error}")),
+        }
+        let took = start.elapsed();
+        meet();
+        let stat = self.settled()?;
+        if stat.available + stat.held as i64 != stat.permits as i64 {
+            return Err(format!("the count is wrong beside the living: {}", describe(&stat)));
+        }
+        meet();
+        if let Some(holder) = &self.scene.holder {
+            holder.leave().map_err(|error| format!("the holder: {error}"))?;
+        }
+        self.take_one()?;
+        let stat = self.all_is_there(false)?;
+        let (permits, back, recovered) = (stat.permits, stat.recovered_permits, stat.recovered);
+        Ok(Report { took, slept: None, permits, back, recovered, closed: false, unlinked: false, named: true })
+    }
+
+    /// How many permits others have who live, or may have.
+    fn others(&self) -> u64 {
+        self.case.holder + u64::from(self.case.beside.is_some())
+    }
+
+    /// The words of the file are as they must be.
+    fn words(&self) -> Result<(), String> {
+        self.image.as_ref().map_or(Ok(()), Image::check)
+    }
+
+    /// Those who have not said anything yet.
+    fn silent(&self) -> Vec<usize> {
+        (0..self.scene.sleepers.len()).filter(|index| !self.scene.sleepers[*index].spoke.get()).collect()
+    }
+
+    /// Sees that those are served whose turn it is. How long one slept of those whom nobody woke.
+    fn mind_the_sleepers(&self, afresh: bool) -> Result<Option<Duration>, String> {
+        let (start, mut waiting) = (Instant::now(), self.silent());
+        let all = waiting.len();
+        if afresh {
+            // What the victim unlinked is out of reach; its sleepers hear of it by themselves.
+            self.heard_of_the_end(&mut waiting)?;
+        } else if self.case.patient {
+            self.leave_alone(&mut waiting)?;
+        }
+        let slept = (waiting.len() < all).then(|| start.elapsed());
+        self.serve(&mut waiting)?;
+        Ok(slept.or_else(|| (waiting.len() < all).then(|| start.elapsed())))
+    }
+
     /// `stat`, after which nothing of the dead may be left, and nobody may wait in vain.
     fn settled(&self) -> Result<SemaphoreStat, String> {
         let stat = timely("stat", || self.semaphore.stat())?;
@@ -941,7 +1093,7 @@ impl Survivor<'_> {
             if !ended && stat.waiters.len() == waiting.len() {
                 return Ok(());
             }
-            if start.elapsed() > BOUND {
+            if start.elapsed() > NET {
                 return Err(format!("sleepers {waiting:?} were not woken: {}", describe(&stat)));
             }
         }
@@ -955,6 +1107,7 @@ impl Survivor<'_> {
                 continue;
             }
             waiting.retain(|other| *other != index);
+            sleeper.spoke.set(true);
             let said = read_line(&sleeper.said)?;
             let ending = self.case.act.ends() && ["Closed", "Unlinked"].contains(&said.as_str());
             let fewer = self.case.after.iter().min() < Some(&self.case.permits) && said.starts_with("TooMany");
@@ -965,8 +1118,8 @@ impl Survivor<'_> {
         Ok(())
     }
 
-    /// Does nothing until sleepers must have seen by themselves what they were not told. How long that took.
-    fn leave_alone(&self, waiting: &mut Vec<usize>) -> Result<Duration, String> {
+    /// Does nothing until sleepers must have seen by themselves what they were not told.
+    fn leave_alone(&self, waiting: &mut Vec<usize>) -> Result<(), String> {
         let start = Instant::now();
         while !waiting.is_empty() && start.elapsed() < PATIENCE {
             self.hear(waiting, Duration::from_millis(5))?;
@@ -978,10 +1131,10 @@ impl Survivor<'_> {
         }
         let stat = self.settled()?;
         if stat.waiters.len() < waiting.len() {
-            self.hear(waiting, BOUND)?;
+            self.hear(waiting, NET)?;
             return Err(format!("somebody slept for {PATIENCE:?} until it was looked after: {}", describe(&stat)));
         }
-        Ok(start.elapsed())
+        Ok(())
     }
 
     /// Sleepers on a semaphore that cannot be reached any more.
@@ -989,7 +1142,7 @@ impl Survivor<'_> {
         if waiting.is_empty() {
             return Ok(());
         }
-        self.hear(waiting, BOUND)?;
+        self.hear(waiting, NET)?;
         if waiting.is_empty() { Ok(()) } else { Err(format!("sleepers {waiting:?} never heard of the end")) }
     }
 
@@ -1005,20 +1158,24 @@ impl Survivor<'_> {
         if waiting.is_empty() { Ok(()) } else { Err(format!("sleepers {waiting:?} sleep beside {all} permits")) }
     }
 
-    /// The survivor's own turn. Returns whether the semaphore has ended.
-    fn take_one(&self) -> Result<bool, String> {
+    /// The survivor's own turn: whether the semaphore has ended, and how long it took.
+    fn take_one(&self) -> Result<(bool, Duration), String> {
+        let start = Instant::now();
         if self.semaphore.permits() == 0 {
-            return Ok(false);
+            return Ok((false, Duration::ZERO));
         }
-        match self.semaphore.acquire_timeout(BOUND) {
-            Ok(permit) => drop(permit),
-            Err(AcquireError::Closed | AcquireError::Unlinked) if self.case.act.ends() => return Ok(true),
+        let ended = match self.semaphore.acquire_timeout(NET) {
+            Ok(permit) => {
+                drop(permit);
+                false
+            }
+            Err(AcquireError::Closed | AcquireError::Unlinked) if self.case.act.ends() => true,
             Err(error) => {
                 let stat = self.semaphore.stat().map(|stat| describe(&stat));
                 return Err(format!("the survivor's acquire: {error}; {stat:?}"));
             }
-        }
-        Ok(false)
+        };
+        Ok((ended, start.elapsed()))
     }
 
     /// Nobody holds, nobody waits, nobody is there but the survivor, and exactly as many permits as there are can be had.
@@ -1028,16 +1185,18 @@ impl Survivor<'_> {
             return Err(format!("something is left: {}", describe(&stat)));
         }
         self.only_participant()?;
+        self.words()?;
         let files = std::fs::read_dir(self.scene.dir.path()).map_err(|error| error.to_string())?.count();
         if files > 1 {
             return Err(format!("{files} files are left in the directory"));
         }
-        timely("wait_idle", || self.semaphore.wait_idle_timeout(BOUND))?;
+        timely("wait_idle", || self.semaphore.wait_idle_timeout(NET))?;
         if !ended {
             let permits: Vec<_> = (0..stat.permits).map_while(|_| self.semaphore.try_acquire().ok()).collect();
             if permits.len() as u64 != stat.permits || self.semaphore.try_acquire().is_ok() {
                 return Err(format!("{} permits or more can be had of {}", permits.len(), stat.permits));
             }
+            self.words()?;
         }
         self.settled()
     }
@@ -1049,7 +1208,7 @@ impl Survivor<'_> {
             let participants = timely("stat", || self.semaphore.stat())?.participants;
             match participants.len() {
                 1 => return Ok(()),
-                _ if start.elapsed() > BOUND => return Err(format!("the dead are still listed: {participants:?}")),
+                _ if start.elapsed() > NET => return Err(format!("the dead are still listed: {participants:?}")),
                 _ => std::thread::sleep(Duration::from_micros(200)),
             }
         }
@@ -1058,39 +1217,27 @@ impl Survivor<'_> {
 
 // ---- one kill ----
 
-/// What one kill showed.
-struct Outcome {
-    took: Duration,
-    /// How much of the operation was done.
-    progress: usize,
-    /// Whether the victim stood where the same number of instructions had led before.
-    same_path: bool,
-}
-
 /// Kills the victim of a fresh scene after `k` instructions and lets a survivor of this kind go on.
-fn one_kill(case: &Case, path: &[Place], k: usize, mode: Mode, leaps: Leaps) -> Result<Outcome, String> {
+fn one_kill(case: &Case, way: &Way, k: usize, mode: Mode, leaps: Leaps) -> Result<Outcome, String> {
     let mut set = Set::new(case, mode)?;
-    let stand = set.victim.advance(path, k, leaps)?;
+    let stand = set.victim.follow(way, k, leaps)?;
     set.victim.child.kill();
+    let same_path = stand != Stand::Astray && !set.strayed;
     let report = set.survive(mode)?;
     let progress = judge(case, &report, mode)?;
-    Ok(Outcome { took: report.took, progress, same_path: stand != Stand::Astray })
+    Ok(Outcome { took: report.took, slept: report.slept, progress, same_path })
 }
 
 /// Stops the victim after `k` instructions, has the survivor act beside it, then lets the victim finish.
-fn one_pause(case: &Case, path: &[Place], k: usize) -> Result<Duration, String> {
-    let mode = Mode { pause: true, attached: true, looks: false };
-    let mut set = Set::new(case, mode)?;
-    set.victim.advance(path, k, Leaps::Any)?;
+fn one_pause(case: &Case, way: &Way, k: usize) -> Result<Duration, String> {
+    let mut set = Set::new(case, Mode::PAUSE)?;
+    set.victim.follow(way, k, Leaps::Any)?;
     set.meet()?;
     set.victim.run_to_end()?;
     set.meet()?;
     set.victim.finish()?;
-    match read_line(&set.told.0).map_err(|error| format!("the victim tells nothing: {error}"))?.as_str() {
-        "" | "refused" => {}
-        fault => return Err(format!("the victim: {fault}")),
-    }
-    let report = set.survive(mode)?;
+    heard(&set.told.0).map_err(|error| format!("the victim: {error}"))?;
+    let report = set.survive(Mode::PAUSE)?;
     let dead = u64::from(case.dead > 0);
     if (report.recovered, report.back) != (dead, case.dead) {
         return Err(format!("{dead} died, with {} permits: {report:?}", case.dead));
@@ -1105,7 +1252,7 @@ fn one_pause(case: &Case, path: &[Place], k: usize) -> Result<Duration, String> 
 fn judge(case: &Case, report: &Report, mode: Mode) -> Result<usize, String> {
     let afresh = case.act == Act::Unlink && !mode.attached && !report.named;
     let back = report.back.checked_sub(case.dead).filter(|_| !afresh).unwrap_or(0);
-    if case.earlier.is_some() {
+    if !case.earlier.is_empty() {
         return if case.after.contains(&report.permits) {
             Ok(0)
         } else {
@@ -1148,160 +1295,7 @@ fn whole(case: &Case) -> usize {
     }
 }
 
-// ---- the rows of the table ----
-
-/// The way through a case's operation.
-fn measure(case: &Case, mode: Mode) -> Result<Vec<Place>, String> {
-    Set::new(case, mode)?.victim.trace()
-}
-
-/// Which instructions to kill at: all of them, or about `samples`; always the first, and the end for both turns. Where each
-/// kill that comes too early costs a second of patience: a few.
-fn kill_points(case: &Case, instructions: usize, samples: usize) -> Vec<usize> {
-    let samples = number("CHAPPE_KILL_POINTS").map_or(samples, |points| points.max(1) as usize);
-    let sparse = (instructions / samples).max(1);
-    let every = number("CHAPPE_KILL_EVERY").map_or(sparse, |every| every.max(1) as usize);
-    let mut points: Vec<usize> = (0..instructions).step_by(every).collect();
-    if case.patient {
-        points = points.iter().copied().step_by(points.len().div_ceil(samples / 3).max(1)).collect();
-    }
-    points.extend([instructions, instructions]);
-    points
-}
-
-/// The most that was seen done so far, and by which kill.
-#[derive(Clone, Copy)]
-struct Done {
-    progress: usize,
-    k: usize,
-    mode: Mode,
-}
-
-/// Kills at these points, with each kind of survivor in rising order, and checks that what was done only grows.
-fn run(case: &Case, samples: usize, modes: usize) -> Row {
-    let mut row = Row::default();
-    // A semaphore that is yet to be made has no survivor who was there before.
-    let kinds: &[bool] = if case.act.makes_semaphore() { &[false] } else { &[true, false] };
-    for &attached in kinds {
-        let mode = Mode { pause: false, attached, looks: false };
-        let path = match measure(case, mode) {
-            Ok(path) => path,
-            Err(error) => {
-                row.fault(0, None, mode, &format!("without a kill: {error}"));
-                continue;
-            }
-        };
-        row.instructions = path.len();
-        let mut done = Done { progress: 0, k: 0, mode };
-        for (index, k) in kill_points(case, path.len(), samples).into_iter().enumerate() {
-            for mode in Mode::of_turn(index, modes).into_iter().filter(|mode| mode.attached == attached) {
-                run_one(case, &mut row, &mut done, &path, k, mode);
-            }
-        }
-    }
-    row
-}
-
-fn run_one(case: &Case, row: &mut Row, done: &mut Done, path: &[Place], k: usize, mode: Mode) {
-    row.kills += 1;
-    let at = path.get(k).map(|place| place.counter);
-    let leaps = if case.unsteady() { Leaps::First } else { Leaps::Any };
-    match one_kill(case, path, k, mode, leaps) {
-        Err(what) => row.fault(k, at, mode, &what),
-        Ok(outcome) => {
-            row.took.push(outcome.took);
-            if outcome.same_path {
-                check_growth(case, row, done, path, Done { progress: outcome.progress, k, mode });
-            } else {
-                row.strayed += 1;
-            }
-        }
-    }
-}
-
-/// Progress never falls with k; it begins with nothing and ends with the whole.
-fn check_growth(case: &Case, row: &mut Row, done: &mut Done, path: &[Place], now: Done) {
-    let at = path.get(now.k).map(|place| place.counter);
-    let mut fault = |what: String| row.fault(now.k, at, now.mode, &what);
-    // What is held for a moment first grows and then falls.
-    let passes = matches!(case.act, Act::Wait | Act::TryWait | Act::Begin);
-    if now.progress < done.progress && !passes {
-        match falls(case, path, *done, now) {
-            Ok(true) => fault(format!("{} done, but {} were done after {}", now.progress, done.progress, done.k)),
-            Ok(false) => *done = Done { progress: now.progress, ..*done },
-            Err(what) => fault(what),
-        }
-    }
-    if case.earlier.is_none() && now.k == 0 && now.progress != 0 {
-        fault(format!("{} done before the first instruction", now.progress));
-    }
-    if case.earlier.is_none() && at.is_none() && now.progress != whole(case) {
-        fault(format!("{} done at the end instead of {}", now.progress, whole(case)));
-    }
-    if now.progress > done.progress {
-        row.commits.push(now.k);
-        *done = now;
-    }
-}
-
-/// Whether less is done after more instructions also when both are counted one by one: a leap counts visits of a place, and a
-/// way with one turn more or less misleads it.
-fn falls(case: &Case, path: &[Place], before: Done, now: Done) -> Result<bool, String> {
-    let earlier = one_kill(case, path, before.k, before.mode, Leaps::None)?;
-    let later = one_kill(case, path, now.k, now.mode, Leaps::None)?;
-    Ok(earlier.same_path && later.same_path && later.progress < earlier.progress)
-}
-
-/// Pauses instead of deaths, as one row.
-fn run_pauses(case: &Case, samples: usize) -> Row {
-    let mut row = Row::default();
-    let mode = Mode { pause: true, attached: true, looks: false };
-    let path = match measure(case, mode) {
-        Ok(path) => path,
-        Err(error) => {
-            row.fault(0, None, mode, &format!("without a pause: {error}"));
-            return row;
-        }
-    };
-    row.instructions = path.len();
-    let mut points: Vec<usize> = (0..=samples).map(|part| path.len() * part / samples).collect();
-    points.dedup();
-    for k in points {
-        row.kills += 1;
-        match one_pause(case, &path, k) {
-            Ok(took) => row.took.push(took),
-            Err(what) => row.fault(k, path.get(k).map(|place| place.counter), mode, &what),
-        }
-    }
-    row
-}
-
-/// All pairs of deaths of one kind, as one row.
-fn run_pair(first: &Case, second: &Case, deaths: usize) -> Row {
-    let mut sum = Row::default();
-    let mode = Mode { pause: false, attached: true, looks: false };
-    let path: Rc<[Place]> = match measure(first, mode) {
-        Ok(path) => path.into(),
-        Err(error) => {
-            sum.fault(0, None, mode, &format!("the first operation without a kill: {error}"));
-            return sum;
-        }
-    };
-    let first = Rc::new(first.clone());
-    for death in 0..deaths {
-        // In the middle of each of as many equal parts.
-        let k = path.len() * (2 * death + 1) / (2 * deaths);
-        let earlier = Earlier { case: Rc::clone(&first), path: Rc::clone(&path), k };
-        let case = Case { earlier: Some(earlier), ..second.clone() };
-        let row = run(&case, deaths, 1);
-        sum.instructions = sum.instructions.max(row.instructions);
-        sum.kills += row.kills;
-        sum.strayed += row.strayed;
-        sum.took.extend(row.took);
-        sum.faults.extend(row.faults.into_iter().map(|fault| format!("{fault} [first death at {k}]")));
-    }
-    sum
-}
+// ---- the program ----
 
 /// What dies in turn at one and the same semaphore, which must not grow by it.
 fn run_at_one(kills: u64) -> Row {
@@ -1323,28 +1317,27 @@ fn run_at_one(kills: u64) -> Row {
     let scene = Scene::new(&cases[0]);
     let mut rng = Rng::new(1);
     let mut first = None;
-    let mut paths: Vec<Option<Vec<Place>>> = vec![None; cases.len()];
-    for kill in 0..kills {
+    let mut ways: Vec<Option<Way>> = cases.iter().map(|_| None).collect();
+    for number in 0..kills {
         let which = rng.index(cases.len());
         let case = &cases[which];
-        let start = Instant::now();
-        let mut at_one = |path: &mut Option<Vec<Place>>| -> Result<u64, String> {
-            let path = match path {
-                Some(path) => path,
-                None => path.insert(measure(case, mode)?),
+        let mut at_one = |way: &mut Option<Way>| -> Result<u64, String> {
+            let way = match way {
+                Some(way) => way,
+                None => way.insert(kill::Case::measure(case, mode)?),
             };
             let mut victim = start_victim(case, &scene, None)?;
-            victim.advance(path, rng.index(path.len() + 1), Leaps::Any)?;
+            victim.follow(way, rng.index(way.len() + 1), Leaps::Any)?;
             victim.child.kill();
             look_after(&scene)
         };
-        match at_one(&mut paths[which]) {
+        match at_one(&mut ways[which]) {
             Ok(memory) if memory > *first.get_or_insert(memory) => {
-                row.fault(0, None, mode, &format!("after {kill} kills it has grown to {memory} bytes"));
+                row.fault(0, None, mode, &format!("after {number} kills it has grown to {memory} bytes"));
                 break;
             }
-            Ok(_) => row.took.push(start.elapsed()),
-            Err(what) => row.fault(0, None, mode, &format!("{} ({kill} kills before): {what}", case.title())),
+            Ok(_) => {}
+            Err(what) => row.fault(0, None, mode, &format!("{} ({number} kills before): {what}", case.title())),
         }
         row.kills += 1;
     }
@@ -1355,7 +1348,7 @@ fn run_at_one(kills: u64) -> Row {
 fn look_after(scene: &Scene) -> Result<u64, String> {
     let newcomer = Extra::start(|_, says| {
         let semaphore = scene.options.open("/s").expect("the newcomer opens");
-        let all = semaphore.acquire_many_timeout(3, BOUND).map(drop);
+        let all = semaphore.acquire_many_timeout(3, NET).map(drop);
         let stat = semaphore.stat().expect("stat");
         let good = all.is_ok() && (stat.held, stat.available, stat.participants.len()) == (0, 3, 1);
         drop(semaphore);
@@ -1366,79 +1359,70 @@ fn look_after(scene: &Scene) -> Result<u64, String> {
     said.parse().map_err(|_| said)
 }
 
-// ---- the program ----
-
-/// The one test that this program is, for those who ask with `--list`.
-const TEST: &str = "death_at_every_instruction_of_a_semaphore";
-
-fn main() -> ExitCode {
-    step::only_test(TEST, |words| {
-        stay_on_one_cpu();
-        run_chosen(words)
-    })
-}
-
-/// Who has no company does not spin before it waits: a hundred thousand instructions that do nothing need not be stepped.
-fn stay_on_one_cpu() {
-    // SAFETY: a set of bits, for which all-zero is valid.
-    let mut cpus: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    let size = size_of::<libc::cpu_set_t>();
-    // SAFETY: the set has that size and may be written.
-    if unsafe { libc::sched_getaffinity(0, size, &raw mut cpus) } != 0 {
-        return;
+/// The checker that all rows rely on complains if a word is wrong: the count, the lists, and the records that are in use.
+fn run_checker() -> Row {
+    let mut row = Row::default();
+    let scene = Scene::new(&Case::new(Act::Stat, "", 3));
+    let semaphore = scene.options.open("/s").expect("its semaphore opens");
+    let permit = semaphore.acquire_many(2).expect("two permits");
+    let waiting = semaphore.acquire_timeout(Duration::ZERO).map(drop);
+    let image = Image::open(&scene.path()).expect("its file");
+    let held = (0..image.u32(324)).find(|record| image.record(*record).0 == 1).expect("who holds");
+    let record = 266_240 + 128 * u64::from(held);
+    let places = [320, 384, 388, 512, 516, 520, 536, 540, 544, 548, record, record + 4, record + 8];
+    match image.check() {
+        Ok(()) if waiting.is_ok() => {}
+        other => row.fault(0, None, Mode::PAUSE, &format!("a sound file: {other:?}, {waiting:?}")),
     }
-    // SAFETY: numbers up to the size of the set.
-    let first = (0..libc::CPU_SETSIZE as usize).find(|cpu| unsafe { libc::CPU_ISSET(*cpu, &cpus) });
-    // SAFETY: as above.
-    let mut one: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: a number below the size of the set.
-    unsafe { libc::CPU_SET(first.unwrap_or(0), &mut one) };
-    // SAFETY: the set has that size. That it fails costs time only.
-    unsafe { libc::sched_setaffinity(0, size, &raw const one) };
+    for place in image.blind_spots(&scene.path(), &places) {
+        row.fault(0, None, Mode::PAUSE, &format!("nothing is wrong with one more at {place} of the file"));
+    }
+    drop(permit);
+    row
 }
 
-fn chosen(words: &[&str], title: &str) -> bool {
-    words.is_empty() || words.iter().any(|word| TEST.contains(word) || title.contains(word))
-}
-
-fn run_chosen(words: &[&str]) -> ExitCode {
-    let start = Instant::now();
+fn jobs() -> Vec<Job> {
     let debug = cfg!(debug_assertions);
-    let modes = number("CHAPPE_KILL_MODES").unwrap_or(1) as usize;
-    let samples = if debug { 6 } else { 25 };
+    let plan = Plan::new(if debug { 6 } else { 25 });
     let pauses = number("CHAPPE_KILL_PAUSES").unwrap_or(if debug { 2 } else { 4 }).max(1) as usize;
     let deaths = number("CHAPPE_KILL_PAIRS").unwrap_or(if debug { 0 } else { 3 }) as usize;
-    println!("times in ms: from the death until a survivor had its turn; commits: first k with more done");
-    println!("{:<58} instrs  kills faults strayed      p50      max  commits", "operation | state");
-    let (mut passed, mut failed, mut kills) = (0, 0, 0);
-    let mut book = |mut row: Row, title: &str| {
-        row.print(title);
-        kills += row.kills;
-        if row.faults.is_empty() { passed += 1 } else { failed += 1 }
-    };
-    for case in cases().iter().filter(|case| chosen(words, &case.title())) {
-        book(run(case, samples, modes), &case.title());
+    let kills = number("CHAPPE_KILL_ONE").unwrap_or(if debug { 50 } else { 200 });
+    let mut jobs = vec![Job { title: "the checker | a wrong word".to_owned(), long: true, run: Box::new(run_checker) }];
+    for case in cases() {
+        let long = case.act.long() || case.patient;
+        jobs.push(Job { title: case.title(), long, run: Box::new(move || kill::run(&case, plan)) });
     }
-    for case in &paused() {
+    for case in paused() {
         let title = format!("pause: {}", case.title());
-        if chosen(words, &title) {
-            book(run_pauses(case, pauses), &title);
-        }
+        let run = move || kill::run_pauses(&case, pauses, |way, k| one_pause(&case, way, k));
+        jobs.push(Job { title, long: true, run: Box::new(run) });
     }
-    if chosen(words, "many at one semaphore") {
-        book(run_at_one(number("CHAPPE_KILL_ONE").unwrap_or(if debug { 50 } else { 200 })), "many at one semaphore");
-    }
+    jobs.push(Job { title: "many at one semaphore".to_owned(), long: true, run: Box::new(move || run_at_one(kills)) });
     if deaths == 0 {
-        println!("pairs of deaths: skipped in a debug build; `cargo test --release --test semaphore_kill` has them");
+        println!(
+            "deaths of repairers: skipped in a debug build; `cargo test --release --test semaphore_kill` has them"
+        );
     }
-    for (first, second) in pairs().iter().filter(|_| deaths > 0) {
-        let used = if first.used == Used::Never { " (as created)" } else { "" };
-        let title = format!("{} | after a death in {}{used}", second.act.name(), first.act.name());
-        if chosen(words, &title) {
-            book(run_pair(first, second, deaths), &title);
-        }
+    let pairs = pairs().into_iter().map(|(first, last)| (vec![first], last));
+    let triples = triples().into_iter().map(|(first, second, last)| (vec![first, second], last));
+    for (firsts, last) in pairs.chain(triples).filter(|_| deaths > 0) {
+        let names = firsts.iter().map(|case| case.act.name()).collect::<Vec<_>>().join(", then ");
+        let used = if firsts[0].used == Used::Never { " (as created)" } else { "" };
+        let title = format!("{} | after a death in {names}{used}", last.act.name());
+        let run = move || {
+            kill::run_deaths(
+                &firsts,
+                plan,
+                deaths,
+                |case, before| case.after_deaths(before),
+                |before| last.after_deaths(before),
+            )
+        };
+        jobs.push(Job { title, long: true, run: Box::new(run) });
     }
-    println!("{kills} kills in {:.1?}", start.elapsed());
-    println!("{passed} passed, {failed} failed");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    jobs
+}
+
+fn main() -> ExitCode {
+    Program { test: "death_at_every_instruction_of_a_semaphore", lanes: 3, pinned: true }.main(jobs)
 }

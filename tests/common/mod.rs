@@ -1,12 +1,14 @@
 //! What the integration tests share: scratch directories, seeded random numbers, payloads that prove themselves whole,
 //! bounded polling, and real processes started from the test binary itself.
 //!
-//! No test lives here, and nothing here looks inside a queue.
+//! No test lives here, and nothing here but `format.rs` looks inside an object.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod bell;
 pub mod c;
+pub mod format;
+pub mod kill;
 pub mod mount;
 pub mod semaphore;
 pub mod shared;

@@ -1,13 +1,15 @@
 //! Single-stepping: a forked process that is traced through one operation, instruction by instruction, and can be stopped
-//! or killed after each; and the table of what such kills showed. What the operation is, this file does not know.
+//! or killed after each. What the operation is, this file does not know; what such kills show is `kill.rs` beside it.
 //!
 //! Programs that use it have one thread, so that a forked child has everything that its parent had.
+
+#[allow(unused_imports, reason = "for programs that need no more of it than these")]
+pub use super::kill::{Row, only_test, place_of};
 
 use super::readable;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitCode;
 use std::time::Duration;
 
 /// A process that has not come on by then hangs.
@@ -256,26 +258,46 @@ impl Victim {
         Ok(path)
     }
 
+    /// As [`follow`](Victim::follow), for a way that is gone once.
+    pub fn advance(&mut self, path: &[Place], k: usize, leaps: Leaps) -> Result<Stand, String> {
+        self.follow(&Way::new(path.to_vec()), k, leaps)
+    }
+
     /// Goes over the first `k` instructions of a known way.
     ///
-    /// A breakpoint register carries it over most of them, to an instruction that the way seldom came by before; from there
-    /// it is stepped, and each step compared. Where there is no such register, it is stepped all the way.
-    pub fn advance(&mut self, path: &[Place], k: usize, leaps: Leaps) -> Result<Stand, String> {
-        let (from, visits) = best_leap(path, k, leaps);
-        let leapt = visits > 0 && self.leap(path[from].counter, visits)?;
-        if self.at_end {
-            return Ok(if k == path.len() { Stand::End } else { Stand::Astray });
-        }
-        for instruction in (if leapt { from } else { 0 })..k {
-            if self.place() != path[instruction] {
+    /// A breakpoint register carries it over most of them, from place to place; the rest is stepped, and each step compared. Where
+    /// there is no such register, it is stepped all the way.
+    pub fn follow(&mut self, way: &Way, k: usize, leaps: Leaps) -> Result<Stand, String> {
+        let (mut at, mut leaping) = (0, leaps != Leaps::None);
+        loop {
+            if way.get(at) != Some(&self.place()) {
                 return Ok(Stand::Astray);
             }
-            if self.step()? == At::End {
-                return Ok(if instruction + 1 == path.len() { Stand::End } else { Stand::Astray });
+            if at == k {
+                return Ok(Stand::There);
             }
+            let next = way.leap(at, k, leaps).filter(|_| leaping);
+            let now = match next {
+                Some(next) if self.leap(way[next].counter, 1)? => (At::Inside, next),
+                Some(_) if self.at_end => (At::End, at),
+                Some(_) => {
+                    leaping = false;
+                    continue;
+                }
+                None => (self.step()?, at + 1),
+            };
+            at = match now {
+                (At::Inside, at) => at,
+                // Only the very last instruction leads there.
+                _ => {
+                    return Ok(if next.is_none() && k == at + 1 && k == way.len() {
+                        Stand::End
+                    } else {
+                        Stand::Astray
+                    });
+                }
+            };
         }
-        let known = path.get(k) == Some(&self.place());
-        Ok(if known { Stand::There } else { Stand::Astray })
     }
 
     /// Runs until it comes by this place for the given time; false if it cannot, or came to its end before.
@@ -306,6 +328,66 @@ impl Victim {
     }
 }
 
+/// A way through an operation: where the victim is before each instruction.
+pub struct Way {
+    places: Vec<Place>,
+    /// For each step, the number of the visit that it is of its place.
+    visits: Vec<usize>,
+    /// For each step, the step of the visit before that one; -1 if there is none.
+    before: Vec<isize>,
+    /// The lowest of each [`BLOCK`] of these.
+    lowest: Vec<isize>,
+}
+
+const BLOCK: usize = 64;
+
+impl std::ops::Deref for Way {
+    type Target = [Place];
+
+    fn deref(&self) -> &[Place] {
+        &self.places
+    }
+}
+
+impl Way {
+    pub fn new(places: Vec<Place>) -> Way {
+        let mut last = std::collections::HashMap::new();
+        let (mut visits, mut before) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()));
+        for (step, place) in places.iter().enumerate() {
+            let (visit, earlier) =
+                last.insert(place.counter, step).map_or((1, -1), |last| (visits[last] + 1, last as isize));
+            visits.push(visit);
+            before.push(earlier);
+        }
+        let lowest = before.chunks(BLOCK).map(|block| block.iter().copied().min().unwrap_or(-1)).collect();
+        Way { places, visits, before, lowest }
+    }
+
+    /// How often the way has come by the place of this step, this time included.
+    pub fn visit(&self, step: usize) -> usize {
+        self.visits[step]
+    }
+
+    /// The farthest step from `at` towards `k` that a breakpoint can carry a victim to: its place is not come by in between. `None` if
+    /// single steps are cheaper.
+    fn leap(&self, at: usize, k: usize, leaps: Leaps) -> Option<usize> {
+        const STEPS_PER_LEAP: usize = 4;
+        let bound = if leaps == Leaps::First { 0 } else { at as isize };
+        let (first, mut step) = (at + STEPS_PER_LEAP, k.min(self.places.len() - 1));
+        while step >= first {
+            let block = step / BLOCK;
+            if self.lowest[block] >= bound {
+                step = (block * BLOCK).checked_sub(1)?;
+            } else if self.before[step] >= bound {
+                step -= 1;
+            } else {
+                return Some(step);
+            }
+        }
+        None
+    }
+}
+
 /// Which places breakpoints may carry a victim to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Leaps {
@@ -327,24 +409,6 @@ pub enum Stand {
     End,
     /// It took another way, on which instructions cannot be counted.
     Astray,
-}
-
-/// The step of a way from which the rest, up to step `k`, is cheapest to reach with a breakpoint, and at which visit of that
-/// place it is; no visits if stepping from the beginning is cheaper.
-pub fn best_leap(path: &[Place], k: usize, leaps: Leaps) -> (usize, usize) {
-    const STEPS_PER_VISIT: usize = 4;
-    let mut seen = std::collections::HashMap::new();
-    let mut best = (k, (0, 0));
-    for (step, place) in path.iter().enumerate().take(k + 1) {
-        let visits = *seen.entry(place.counter).and_modify(|visits| *visits += 1).or_insert(1);
-        let cost = visits * STEPS_PER_VISIT + (k - step);
-        // Not the very beginning: there it stands already.
-        let allowed = leaps == Leaps::Any || (leaps == Leaps::First && visits == 1);
-        if step > 0 && allowed && cost < best.0 {
-            best = (cost, (step, visits));
-        }
-    }
-    best.1
 }
 
 /// Sets or clears the breakpoint register of a process; false where there is none.
@@ -402,78 +466,4 @@ pub fn no_ptrace() -> Option<String> {
     kill(child);
     wait(child);
     (!stepped).then(|| "PTRACE_SINGLESTEP is refused".to_owned())
-}
-
-// ---- the rows of the table ----
-
-/// What the kills of one case showed.
-#[derive(Default)]
-pub struct Row {
-    pub instructions: usize,
-    pub kills: usize,
-    pub faults: Vec<String>,
-    /// Kills of victims that had taken another way than the first run did: their progress is not compared.
-    pub strayed: usize,
-    /// The instructions after which progress was first seen to be 1, 2, ...
-    pub commits: Vec<usize>,
-    pub took: Vec<Duration>,
-}
-
-impl Row {
-    pub fn fault(&mut self, k: usize, counter: Option<u64>, mode: impl std::fmt::Debug, what: &str) {
-        let place = counter.map_or_else(|| "the end".to_owned(), place_of);
-        self.faults.push(format!("    k={k} at {place}, {mode:?}: {what}"));
-    }
-
-    pub fn print(&mut self, title: &str) {
-        self.took.sort_unstable();
-        let at = |share: usize| self.took.get(self.took.len() * share / 100).or(self.took.last());
-        let [p50, max] = [at(50), at(100)].map(|time| time.map_or(0.0, |time| time.as_secs_f64() * 1e3));
-        println!(
-            "{title:<58} {:>6} {:>6} {:>6} {:>7} {p50:>8.2} {max:>8.2}  {}",
-            self.instructions,
-            self.kills,
-            self.faults.len(),
-            self.strayed,
-            self.commits.iter().map(usize::to_string).collect::<Vec<_>>().join(" "),
-        );
-        self.faults.iter().take(8).for_each(|fault| println!("{fault}"));
-        if self.faults.len() > 8 {
-            println!("    and {} more", self.faults.len() - 8);
-        }
-    }
-}
-
-/// A program counter as people and `addr2line` can use it: the file and the offset in it.
-pub fn place_of(counter: u64) -> String {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    for line in maps.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let Some((from, to)) = words[0].split_once('-') else { continue };
-        let bounds = [from, to].map(|text| u64::from_str_radix(text, 16).unwrap_or(0));
-        if (bounds[0]..bounds[1]).contains(&counter) {
-            let offset = u64::from_str_radix(words[2], 16).unwrap_or(0);
-            let file = words.get(5).map_or("?", |path| path.rsplit('/').next().unwrap_or(path));
-            return format!("{file}+{:#x}", counter - bounds[0] + offset);
-        }
-    }
-    format!("{counter:#x}")
-}
-
-/// The body of `main` of a program without the test harness that is one test, for those who ask with `--list`: what is not an
-/// option is a word that chooses rows. Where processes cannot be stepped it is skipped, and says so.
-pub fn only_test(name: &str, run: impl FnOnce(&[&str]) -> ExitCode) -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--list") {
-        if !arguments.iter().any(|argument| argument == "--ignored") {
-            println!("{name}: test");
-        }
-        return ExitCode::SUCCESS;
-    }
-    let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| !word.starts_with("--")).collect();
-    if let Some(reason) = no_ptrace() {
-        println!("skipped: this machine does not let a process trace its child: {reason}");
-        return ExitCode::SUCCESS;
-    }
-    run(&words)
 }
