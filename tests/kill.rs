@@ -1222,8 +1222,7 @@ fn run_checker() -> Row {
     drop(queue);
     let image = Image::open(&scene.path()).expect("its file");
     let level = |priority: u64| 274_432 + 8 * priority;
-    let mut places =
-        vec![320, 512, 516, 520, 528, 536, 544, 548, 552, 556, 576, 8192, level(5), level(9), level(9) + 4];
+    let mut places = vec![512, 516, 520, 528, 536, 544, 548, 552, 556, 576, 8192, level(5), level(9), level(9) + 4];
     for slot in (0..case.capacity).filter(|slot| image.slot(*slot).0 != 0) {
         // Ticket; owner, state and what else there is.
         places.extend([0, 4].map(|half| image.slots() + 64 * u64::from(slot) + half));

@@ -3,8 +3,10 @@
 //! stepped is `step.rs` beside it.
 //!
 //! - `CHAPPE_KILL_EVERY=1` kills at every instruction; without it, at about `CHAPPE_KILL_POINTS` of each operation.
-//! - `CHAPPE_KILL_VISITS=8` leaves out turns of loops: of an instruction that the way comes by more often, only the first 8 visits and
-//!   each 64th after them are killed at.
+//! - `CHAPPE_KILL_VISITS=8` is how many turns of a loop are killed in: later visits of the same instruction are left out. (A
+//!   string instruction with a repeat prefix counts as such a loop: 4096 steps for a page that is cleared.)
+//! - `CHAPPE_KILL_MOST=1500` is how many instructions a row has at most; where there are more, each n-th is killed at, and the row
+//!   says `1/n`. Without it, there is no such bound.
 //! - `CHAPPE_KILL_PATIENT=60` kills at so many instructions of a row in which somebody is left to wake up by himself; each costs half a
 //!   second.
 //! - `CHAPPE_KILL_MODES=4` lets each kind of survivor meet each kill; without it, the kinds take turns.
@@ -88,6 +90,7 @@ pub trait Case {
 pub struct Plan {
     every: Option<usize>,
     visits: usize,
+    most: usize,
     samples: usize,
     patient: usize,
     pub modes: usize,
@@ -99,7 +102,8 @@ impl Plan {
         let read = |variable: &str| number(variable).map(|number| number.max(1) as usize);
         Plan {
             every: read("CHAPPE_KILL_EVERY"),
-            visits: read("CHAPPE_KILL_VISITS").unwrap_or(usize::MAX),
+            visits: read("CHAPPE_KILL_VISITS").unwrap_or(8),
+            most: read("CHAPPE_KILL_MOST").unwrap_or(usize::MAX),
             samples: read("CHAPPE_KILL_POINTS").unwrap_or(samples),
             patient: read("CHAPPE_KILL_PATIENT").unwrap_or(7),
             modes: read("CHAPPE_KILL_MODES").unwrap_or(1),
@@ -111,22 +115,19 @@ impl Plan {
         Plan { every: None, samples: samples.max(1), ..self }
     }
 
-    /// Always the first, and the end for both turns. Where kills are dear and those before the commit show nothing: few,
-    /// from shortly before it on.
-    fn points(&self, way: &Way, patient: bool) -> Vec<usize> {
-        let count = way.len();
-        let every = self.every.unwrap_or((count / self.samples).max(1));
-        let chosen = |step: usize| {
-            let visit = way.visit(step);
-            self.every.is_none() || visit <= self.visits || visit.is_multiple_of(64)
+    /// The instructions to kill at, and which part that is of those outside long loops: each n-th. Always the first, and the end for
+    /// both turns. Where kills are dear and those before the commit show nothing: few, from shortly before it on.
+    fn points(&self, way: &Way, patient: bool) -> (Vec<usize>, usize) {
+        let (count, from) = (way.len(), if patient { way.len() * 45 / 100 } else { 0 });
+        let all: Vec<usize> = (from..count).filter(|step| way.visit(*step) <= self.visits).collect();
+        let every = match self.every {
+            _ if patient => all.len().div_ceil(self.patient),
+            Some(every) => every.max(all.len().div_ceil(self.most)),
+            None => all.len() / self.samples,
         };
-        let mut points: Vec<usize> = (0..count).step_by(every).filter(|step| chosen(*step)).collect();
-        if patient {
-            points.retain(|step| *step >= count * 45 / 100);
-            points = points.iter().copied().step_by(points.len().div_ceil(self.patient).max(1)).collect();
-        }
+        let mut points: Vec<usize> = all.into_iter().step_by(every.max(1)).collect();
         points.extend([count, count]);
-        points
+        (points, every.max(1))
     }
 }
 
@@ -142,8 +143,9 @@ pub struct Row {
     pub commits: Vec<usize>,
     /// How long survivors' own calls took.
     pub took: Vec<Duration>,
-    /// The instructions killed at, strayed ones left out.
+    /// The instructions killed at, strayed ones left out; each n-th outside long loops.
     pub points: HashSet<usize>,
+    pub every: usize,
     /// How long those slept whom nobody woke.
     pub slept: Vec<Duration>,
     /// Kills that were repeated, because the survivor took too long.
@@ -161,6 +163,7 @@ impl Row {
         let offset = if apart { self.instructions } else { 0 };
         self.instructions = if apart { offset + other.instructions } else { offset.max(other.instructions) };
         self.points.extend(other.points.iter().map(|k| k + offset));
+        self.every = self.every.max(other.every);
         self.kills += other.kills;
         self.strayed += other.strayed;
         self.repeated += other.repeated;
@@ -174,9 +177,10 @@ impl Row {
         let slept =
             self.slept.iter().max().map_or_else(|| "-".to_owned(), |time| format!("{:.0}", milliseconds(*time)));
         let mut text = format!(
-            "{title:<60} {:>6} {:>6} {:>6} {:>6} {:>7} {:>4} {:>8.2} {:>8.2} {slept:>5}  {}\n",
+            "{title:<60} {:>6} {:>6} {:<5} {:>6} {:>6} {:>7} {:>4} {:>8.2} {:>8.2} {slept:>5}  {}\n",
             self.instructions,
             self.points.len(),
+            if self.every > 1 { format!("1/{}", self.every) } else { String::new() },
             self.kills,
             self.faults.len(),
             self.strayed,
@@ -247,7 +251,9 @@ pub fn run(case: &impl Case, plan: Plan) -> Row {
             let turn = if case.kinds().len() == 1 { 2 * number + usize::from(!attached) } else { number };
             Mode::of_turn(turn, plan.modes).into_iter().filter(|mode| mode.attached == attached)
         };
-        for (number, k) in plan.points(&way, case.patient()).into_iter().enumerate() {
+        let (points, every) = plan.points(&way, case.patient());
+        row.every = row.every.max(every);
+        for (number, k) in points.into_iter().enumerate() {
             of_this_kind(number).for_each(|mode| run_one(case, &mut row, &mut done, &way, k, mode));
         }
     }
@@ -449,7 +455,7 @@ impl Program {
     fn run(&self, jobs: &[Job]) -> ExitCode {
         let start = Instant::now();
         println!(
-            "points: instructions killed at, of so many; slow: kills repeated because a survivor took more than {BOUND:?};"
+            "points: instructions killed at, of so many; 1/n: each n-th of those outside long loops; slow: kills repeated because a survivor took more than {BOUND:?};"
         );
         println!(
             "p50, max: ms of the survivor's own calls; slept: ms, the longest that one slept whom the dead one did not wake;"
@@ -459,7 +465,7 @@ impl Program {
         );
         println!("before main.");
         println!(
-            "{:<60} instrs points  kills faults strayed slow      p50      max slept  commits",
+            "{:<60} instrs points        kills faults strayed slow      p50      max slept  commits",
             "operation | state"
         );
         let lanes = number("CHAPPE_KILL_LANES").map_or(self.lanes, |lanes| lanes.clamp(1, 64) as usize);

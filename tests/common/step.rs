@@ -7,10 +7,11 @@
 pub use super::kill::{Row, only_test, place_of};
 
 use super::readable;
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A process that has not come on by then hangs.
 pub const HANG: Duration = Duration::from_secs(20);
@@ -45,22 +46,53 @@ pub fn wait(pid: i32) -> i32 {
     status
 }
 
+/// While one is there, a wait for a traced process is interrupted when nothing has gone on for [`HANG`]. It costs a look at the clock
+/// for each step, where a timer of its own would cost three system calls.
+struct Watch {
+    since: Cell<Instant>,
+}
+
+impl Watch {
+    fn new() -> Watch {
+        extern "C" fn nothing(_: i32) {}
+        let handler: extern "C" fn(i32) = nothing;
+        // SAFETY: a C struct of numbers; all-zero means no flags (above all, not to go on waiting) and an empty mask.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = handler as libc::sighandler_t;
+        // SAFETY: the handler does nothing, and the struct lives through the call.
+        unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) };
+        // SAFETY: it takes a number.
+        unsafe { libc::alarm(HANG.as_secs() as u32) };
+        Watch { since: Cell::new(Instant::now()) }
+    }
+
+    /// Things go on.
+    fn touch(&self) {
+        if self.since.get().elapsed() > HANG / 4 {
+            // SAFETY: it takes a number.
+            unsafe { libc::alarm(HANG.as_secs() as u32) };
+            self.since.set(Instant::now());
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // SAFETY: it takes a number.
+        unsafe { libc::alarm(0) };
+    }
+}
+
 /// As [`wait`], but at most as long as takes to call it hanging: `None`.
 pub fn wait_bounded(pid: i32) -> Option<i32> {
-    extern "C" fn nothing(_: i32) {}
-    let handler: extern "C" fn(i32) = nothing;
-    // SAFETY: a C struct of numbers; all-zero means no flags (above all, not to go on waiting) and an empty mask.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = handler as libc::sighandler_t;
-    // SAFETY: the handler does nothing, and the struct lives through the call.
-    unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) };
-    // SAFETY: it takes a number.
-    unsafe { libc::alarm(HANG.as_secs() as u32) };
+    let _watch = Watch::new();
+    wait_watched(pid)
+}
+
+fn wait_watched(pid: i32) -> Option<i32> {
     let mut status = 0;
     // SAFETY: the status lives through the call.
     let reaped = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    // SAFETY: it takes a number.
-    unsafe { libc::alarm(0) };
     (reaped == pid).then_some(status)
 }
 
@@ -150,6 +182,8 @@ pub struct Victim {
     pub stack: u64,
     /// It has come to the end of the operation.
     pub at_end: bool,
+    /// There while it is being stepped.
+    watch: Option<Watch>,
 }
 
 /// Where a victim is after a step.
@@ -178,7 +212,7 @@ impl Victim {
             drop(stage);
             tell.is_none_or(|mut tell| writeln!(tell, "{text}").is_ok())
         });
-        let mut victim = Victim { child, stack: 0, at_end: false };
+        let mut victim = Victim { child, stack: 0, at_end: false, watch: None };
         match victim.wait()? {
             At::End => Ok(Victim { at_end: false, stack: place(victim.pid()).stack, ..victim }),
             _ => Err("a trap before the operation began".to_owned()),
@@ -197,7 +231,14 @@ impl Victim {
 
     pub fn wait(&mut self) -> Result<At, String> {
         let pid = self.pid();
-        let status = wait_bounded(pid).ok_or_else(|| format!("the victim itself does not come on for {HANG:?}"))?;
+        let waited = match &self.watch {
+            Some(watch) => {
+                watch.touch();
+                wait_watched(pid)
+            }
+            None => wait_bounded(pid),
+        };
+        let status = waited.ok_or_else(|| format!("the victim itself does not come on for {HANG:?}"))?;
         match libc::WIFSTOPPED(status).then(|| libc::WSTOPSIG(status)) {
             Some(libc::SIGTRAP) => Ok(At::Inside),
             Some(MARK) => {
@@ -248,6 +289,7 @@ impl Victim {
 
     /// Steps through the whole operation; where it was before each instruction.
     pub fn trace(&mut self) -> Result<Vec<Place>, String> {
+        self.watch = Some(Watch::new());
         let mut path = vec![self.place()];
         while self.step()? == At::Inside {
             path.push(self.place());
@@ -255,6 +297,7 @@ impl Victim {
                 return Err(format!("more than {INSTRUCTIONS_MAX} instructions"));
             }
         }
+        self.watch = None;
         Ok(path)
     }
 
@@ -268,6 +311,13 @@ impl Victim {
     /// A breakpoint register carries it over most of them, from place to place; the rest is stepped, and each step compared. Where
     /// there is no such register, it is stepped all the way.
     pub fn follow(&mut self, way: &Way, k: usize, leaps: Leaps) -> Result<Stand, String> {
+        self.watch = Some(Watch::new());
+        let stand = self.go_along(way, k, leaps);
+        self.watch = None;
+        stand
+    }
+
+    fn go_along(&mut self, way: &Way, k: usize, leaps: Leaps) -> Result<Stand, String> {
         let (mut at, mut leaping) = (0, leaps != Leaps::None);
         loop {
             if way.get(at) != Some(&self.place()) {
