@@ -705,6 +705,8 @@ struct Scene {
     options: SemaphoreOptions,
     holder: Option<Extra>,
     sleepers: Vec<Extra>,
+    /// Its file, also when that has no name any more.
+    image: Option<Image>,
 }
 
 impl Scene {
@@ -715,7 +717,8 @@ impl Scene {
         if !case.act.makes_semaphore() {
             drop(options.create_new("/s").expect("the semaphore of this kill"));
         }
-        Scene { dir, options, holder: None, sleepers: Vec::new() }
+        let image = Image::open(&dir.path().join("chappe.sem.s"));
+        Scene { dir, options, holder: None, sleepers: Vec::new(), image }
     }
 
     fn path(&self) -> PathBuf {
@@ -986,6 +989,9 @@ fn survive(
         holder.leave().map_err(|error| format!("the holder: {error}"))?;
     }
     let mut waiting = survivor.silent();
+    if afresh {
+        survivor.heard_out_of_reach(&mut waiting)?;
+    }
     survivor.serve(&mut waiting)?;
     survivor.nudge(&mut waiting)?;
     for sleeper in &scene.sleepers {
@@ -1056,9 +1062,11 @@ impl Survivor<'_> {
     fn mind_the_sleepers(&self, afresh: bool) -> Result<Option<Duration>, String> {
         let (start, mut waiting) = (Instant::now(), self.silent());
         let all = waiting.len();
-        if afresh {
-            // What the victim unlinked is out of reach; its sleepers hear of it by themselves.
-            self.heard_of_the_end(&mut waiting)?;
+        if afresh && self.scene.image.as_ref().is_none_or(|image| image.u32(320) == 0) {
+            // The victim died between the name and the end: who has it open goes on with it.
+            return Ok(None);
+        } else if afresh {
+            self.heard_out_of_reach(&mut waiting)?;
         } else if self.case.patient {
             self.leave_alone(&mut waiting)?;
         }
@@ -1137,13 +1145,18 @@ impl Survivor<'_> {
         Ok(())
     }
 
-    /// Sleepers on a semaphore that cannot be reached any more.
-    fn heard_of_the_end(&self, waiting: &mut Vec<usize>) -> Result<(), String> {
+    /// Sleepers on a semaphore that a newcomer cannot reach any more: they hear of its end by themselves, or are served by others who
+    /// have it open.
+    fn heard_out_of_reach(&self, waiting: &mut Vec<usize>) -> Result<(), String> {
         if waiting.is_empty() {
             return Ok(());
         }
         self.hear(waiting, NET)?;
-        if waiting.is_empty() { Ok(()) } else { Err(format!("sleepers {waiting:?} never heard of the end")) }
+        if waiting.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("sleepers {waiting:?} never heard of the end, nor had their turn"))
+        }
     }
 
     /// What wakes those who are right to wait.

@@ -384,7 +384,9 @@ pub fn run_deaths<F: Clone, C: Case>(
         sum.add(row, true);
     }
     if plan.every.is_some() {
-        sum.add(run(&dead(longest.1), plan), true);
+        let row = run(&dead(longest.1), plan);
+        sum.every = row.every;
+        sum.add(row, true);
     }
     sum
 }
