@@ -15,8 +15,10 @@ mod common;
 
 use chappe::{Access, Batch, Queue, QueueOptions, QueueStat, RecvError, SendError};
 use common::format::Image;
-use common::kill::{self, Job, Mode, Outcome, Plan, Program};
-use common::step::{self, Child, Leaps, Stand, Victim, Way, read_line};
+use common::kill::{self, Mode, Outcome, Plan};
+use common::lanes::{Job, Program};
+use common::step::{self, Child, Victim, read_line};
+use common::way::{Leaps, Stand, Way};
 use common::{asleep, identify, payload, readable, scratch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{PipeReader, PipeWriter, Read, Write};

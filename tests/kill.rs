@@ -22,8 +22,10 @@ mod common;
 
 use chappe::{Batch, Queue, QueueOptions, QueueStat, RecvError, SendError};
 use common::format::{self, Image};
-use common::kill::{self, Deaths, Job, Mode, Outcome, PATIENCE, Plan, Program, Row};
-use common::step::{self, At, Child, Leaps, Stand, Victim, Way, read_line};
+use common::kill::{self, Deaths, Mode, Outcome, PATIENCE, Plan, Row};
+use common::lanes::{Job, Program};
+use common::step::{self, At, Child, Victim, read_line};
+use common::way::{Leaps, Stand, Way};
 use common::{asleep, identify, number, payload, readable, scratch};
 use std::cell::OnceCell;
 use std::io::{PipeReader, PipeWriter, Read, Write};

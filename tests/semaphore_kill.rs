@@ -19,8 +19,10 @@ mod common;
 
 use chappe::{AcquireError, Children, Permit, Semaphore, SemaphoreOptions, SemaphoreStat};
 use common::format::Image;
-use common::kill::{self, Deaths, Job, Mode, Outcome, PATIENCE, Plan, Program, Row};
-use common::step::{self, At, Child, Leaps, Stand, Victim, Way, read_line};
+use common::kill::{self, Deaths, Mode, Outcome, PATIENCE, Plan, Row};
+use common::lanes::{Job, Program};
+use common::step::{self, At, Child, Victim, read_line};
+use common::way::{Leaps, Stand, Way};
 use common::{Rng, asleep, number, readable, scratch};
 use std::cell::{Cell, OnceCell};
 use std::io::{PipeReader, PipeWriter, Read, Write};

@@ -1,5 +1,5 @@
-//! Deaths at the instructions of an operation, as rows of a table: which instructions, with which survivors, what that showed, and
-//! several rows at a time. What the operation is, and what a survivor must find, is each program's own; how a process is
+//! Deaths at the instructions of an operation, as rows of a table: which instructions, with which survivors, and what that showed. What
+//! the operation is, and what a survivor must find, is each program's own; how a process is
 //! stepped is `step.rs` beside it.
 //!
 //! - `CHAPPE_KILL_EVERY=1` kills at every instruction; without it, at about `CHAPPE_KILL_POINTS` of each operation.
@@ -16,14 +16,12 @@
 //! other threads of the dying process (they run freely, and die with it), and what runs before `main` (victims are forked from
 //! a process that is running).
 
-use super::step::{Leaps, Place, Way, fork, no_ptrace, wait};
-use super::{number, scratch};
+use super::number;
+use super::way::{Leaps, Place, Way, place_of};
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::io::{Read, Write};
-use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a survivor's own calls may take. Who exceeds it three times out of three, at the same instruction, is a fault.
 pub const BOUND: Duration = Duration::from_millis(500);
@@ -197,29 +195,13 @@ impl Row {
     }
 }
 
-fn milliseconds(time: Duration) -> f64 {
+pub fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
 /// The time below which this share, in percent, of the sorted times is.
-fn share(sorted: &[Duration], percent: usize) -> Duration {
+pub fn share(sorted: &[Duration], percent: usize) -> Duration {
     sorted.get(sorted.len() * percent / 100).or(sorted.last()).copied().unwrap_or_default()
-}
-
-/// A program counter as people and `addr2line` can use it: the file and the offset in it.
-pub fn place_of(counter: u64) -> String {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    for line in maps.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let Some((from, to)) = words[0].split_once('-') else { continue };
-        let bounds = [from, to].map(|text| u64::from_str_radix(text, 16).unwrap_or(0));
-        if (bounds[0]..bounds[1]).contains(&counter) {
-            let offset = u64::from_str_radix(words[2], 16).unwrap_or(0);
-            let file = words.get(5).map_or("?", |path| path.rsplit('/').next().unwrap_or(path));
-            return format!("{file}+{:#x}", counter - bounds[0] + offset);
-        }
-    }
-    format!("{counter:#x}")
 }
 
 // ---- one row ----
@@ -419,145 +401,4 @@ fn longest_way<F: Clone, C: Case>(
 fn middles(way: &[Place], parts: usize) -> impl Iterator<Item = usize> {
     let count = way.len();
     (0..parts).map(move |part| count * (2 * part + 1) / (2 * parts))
-}
-
-// ---- the program ----
-
-/// A row that was chosen: what it is called, whether it takes so long that it should begin early, and what runs it.
-pub struct Job {
-    pub title: String,
-    pub long: bool,
-    pub run: Box<dyn Fn() -> Row>,
-}
-
-/// A program that is one test.
-pub struct Program {
-    /// What the test is called, for those who ask with `--list`.
-    pub test: &'static str,
-    /// How many rows are under way at once.
-    pub lanes: usize,
-    /// Whether each lane stays on one CPU. Stepping is faster there, and nobody spins: a hundred thousand instructions that do
-    /// nothing need not be stepped.
-    pub pinned: bool,
-}
-
-impl Program {
-    /// The body of `main`. A word on the command line chooses the rows whose title holds it.
-    pub fn main(&self, jobs: impl FnOnce() -> Vec<Job>) -> ExitCode {
-        only_test(self.test, |words| {
-            let chosen = |title: &str| words.iter().any(|word| self.test.contains(word) || title.contains(word));
-            let mut jobs = jobs();
-            jobs.retain(|job| words.is_empty() || chosen(&job.title));
-            jobs.sort_by_key(|job| !job.long);
-            self.run(&jobs)
-        })
-    }
-
-    /// Runs the rows, several at once: each lane is a process, which takes the next row that nobody has taken.
-    fn run(&self, jobs: &[Job]) -> ExitCode {
-        let start = Instant::now();
-        println!(
-            "points: instructions killed at, of so many; 1/n: each n-th of those outside long loops; slow: kills repeated because a survivor took more than {BOUND:?};"
-        );
-        println!(
-            "p50, max: ms of the survivor's own calls; slept: ms, the longest that one slept whom the dead one did not wake;"
-        );
-        println!(
-            "commits: first instruction with more done. Never killed at: inside system calls, in other threads of the victim,"
-        );
-        println!("before main.");
-        println!(
-            "{:<60} instrs points        kills faults strayed slow      p50      max slept  commits",
-            "operation | state"
-        );
-        let lanes = number("CHAPPE_KILL_LANES").map_or(self.lanes, |lanes| lanes.clamp(1, 64) as usize);
-        let (work, mut todo) = std::io::pipe().expect("a pipe");
-        (0..jobs.len() + lanes)
-            .for_each(|job| todo.write_all(&[(job >> 8) as u8, job as u8]).expect("a pipe holds it"));
-        let book = scratch();
-        let page = |lane: usize| book.path().join(lane.to_string());
-        let pids: Vec<i32> = (0..lanes).map(|lane| fork(|| self.lane(lane, jobs, &work, &page(lane)))).collect();
-        let ended = pids.iter().filter(|pid| wait(**pid) == 0).count() == lanes;
-        let text: String = (0..lanes).map(|lane| std::fs::read_to_string(page(lane)).unwrap_or_default()).collect();
-        let (rows, failed) = summary(&text, start.elapsed());
-        println!("{} passed, {failed} failed", rows - failed);
-        if ended && rows == jobs.len() && failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-    }
-
-    fn lane(&self, lane: usize, jobs: &[Job], mut work: &std::io::PipeReader, page: &std::path::Path) -> bool {
-        if self.pinned {
-            stay_on_one_cpu(lane);
-        }
-        let mut page = std::fs::File::create(page).expect("a page of the book");
-        loop {
-            let mut next = [0; 2];
-            work.read_exact(&mut next).expect("the pipe has an end for each lane");
-            let Some(job) = jobs.get(usize::from(u16::from_be_bytes(next))) else { return true };
-            let mut row = (job.run)();
-            row.print(&job.title);
-            let (points, faults, slept) = (row.points.len(), row.faults.len(), row.slept.iter().max().copied());
-            let mut text =
-                format!("row {} {} {points} {faults} {} {}", row.instructions, row.kills, row.strayed, row.repeated);
-            row.took.iter().for_each(|time| text += &format!(" {}", time.as_nanos()));
-            _ = write!(text, "\nslept {} {}\n", slept.unwrap_or_default().as_nanos(), job.title);
-            page.write_all(text.as_bytes()).expect("the book");
-        }
-    }
-}
-
-/// Prints what all rows come to; how many there were, and how many of them had faults.
-fn summary(text: &str, elapsed: Duration) -> (usize, usize) {
-    let (mut sums, mut times, mut rows, mut failed) = ([0; 6], Vec::new(), 0, 0);
-    let mut slept = (0, "nobody");
-    for line in text.lines() {
-        if let Some(rest) = line.strip_prefix("slept ") {
-            let (time, title) = rest.split_once(' ').unwrap_or(("0", rest));
-            slept = slept.max((time.parse::<u64>().unwrap_or(0), if time == "0" { "nobody" } else { title }));
-            continue;
-        }
-        let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
-        sums.iter_mut().zip(&numbers).for_each(|(sum, number)| *sum += number);
-        times.extend(numbers[6..].iter().map(|time| Duration::from_nanos(*time)));
-        rows += 1;
-        failed += usize::from(numbers[3] > 0);
-    }
-    times.sort_unstable();
-    let [instructions, kills, distinct, faults, strayed, repeated] = sums;
-    let [p50, p99, max] = [50, 99, 100].map(|percent| milliseconds(share(&times, percent)));
-    println!(
-        "{rows} rows, {instructions} instructions, {kills} kills, {distinct} DISTINCT (operation, state, instruction), {faults} faults, {strayed} strayed"
-    );
-    println!(
-        "survivors' own calls: p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms; {repeated} kills repeated for time"
-    );
-    println!("longest sleep of one whom the dead one did not wake: {} ms ({})", slept.0 / 1_000_000, slept.1);
-    println!("{elapsed:.1?}");
-    (rows, failed)
-}
-
-/// Confines the calling thread, and what it starts, to one CPU.
-fn stay_on_one_cpu(lane: usize) {
-    let may = rustix::thread::sched_getaffinity(None).expect("the CPUs of this process");
-    let cpus: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| may.is_set(*cpu)).collect();
-    let mut one = rustix::thread::CpuSet::new();
-    one.set(cpus[lane % cpus.len()]);
-    rustix::thread::sched_setaffinity(None, &one).expect("one of the CPUs that it has");
-}
-
-/// The body of `main` of a program without the test harness that is one test, for those who ask with `--list`: what is not an
-/// option is a word that chooses rows. Where processes cannot be stepped it is skipped, and says so.
-pub fn only_test(name: &str, run: impl FnOnce(&[&str]) -> ExitCode) -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--list") {
-        if !arguments.iter().any(|argument| argument == "--ignored") {
-            println!("{name}: test");
-        }
-        return ExitCode::SUCCESS;
-    }
-    let words: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| !word.starts_with("--")).collect();
-    if let Some(reason) = no_ptrace() {
-        println!("skipped: this machine does not let a process trace its child: {reason}");
-        return ExitCode::SUCCESS;
-    }
-    run(&words)
 }

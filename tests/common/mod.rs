@@ -9,11 +9,13 @@ pub mod bell;
 pub mod c;
 pub mod format;
 pub mod kill;
+pub mod lanes;
 pub mod mount;
 pub mod semaphore;
 pub mod shared;
 pub mod step;
 pub mod traffic;
+pub mod way;
 
 use std::io::{BufRead, Read, Write};
 use std::os::fd::AsRawFd;

@@ -1,10 +1,11 @@
 //! Single-stepping: a forked process that is traced through one operation, instruction by instruction, and can be stopped
-//! or killed after each. What the operation is, this file does not know; what such kills show is `kill.rs` beside it.
+//! or killed after each. What the operation is, this file does not know; what such kills show is `kill.rs` beside it, where it goes `way.rs`.
 //!
 //! Programs that use it have one thread, so that a forked child has everything that its parent had.
 
+pub use super::way::{Leaps, Place, Stand, Way};
 #[allow(unused_imports, reason = "for programs that need no more of it than these")]
-pub use super::kill::{Row, only_test, place_of};
+pub use super::{kill::Row, lanes::only_test, way::place_of};
 
 use super::readable;
 use std::cell::Cell;
@@ -137,13 +138,6 @@ pub fn ptrace(request: libc::c_uint, pid: i32) -> bool {
     let nothing = std::ptr::null_mut::<libc::c_void>();
     // SAFETY: the requests used here (TRACEME, SINGLESTEP) ignore address and data, or take data as "no signal".
     unsafe { libc::ptrace(request, pid, nothing, nothing) == 0 }
-}
-
-/// Where a traced process is: its program counter, and how much stack it uses, which tells apart two calls of one function.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    pub counter: u64,
-    pub stack: u64,
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -376,89 +370,6 @@ impl Victim {
         }
         Ok(true)
     }
-}
-
-/// A way through an operation: where the victim is before each instruction.
-pub struct Way {
-    places: Vec<Place>,
-    /// For each step, the number of the visit that it is of its place.
-    visits: Vec<usize>,
-    /// For each step, the step of the visit before that one; -1 if there is none.
-    before: Vec<isize>,
-    /// The lowest of each [`BLOCK`] of these.
-    lowest: Vec<isize>,
-}
-
-const BLOCK: usize = 64;
-
-impl std::ops::Deref for Way {
-    type Target = [Place];
-
-    fn deref(&self) -> &[Place] {
-        &self.places
-    }
-}
-
-impl Way {
-    pub fn new(places: Vec<Place>) -> Way {
-        let mut last = std::collections::HashMap::new();
-        let (mut visits, mut before) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()));
-        for (step, place) in places.iter().enumerate() {
-            let (visit, earlier) =
-                last.insert(place.counter, step).map_or((1, -1), |last| (visits[last] + 1, last as isize));
-            visits.push(visit);
-            before.push(earlier);
-        }
-        let lowest = before.chunks(BLOCK).map(|block| block.iter().copied().min().unwrap_or(-1)).collect();
-        Way { places, visits, before, lowest }
-    }
-
-    /// How often the way has come by the place of this step, this time included.
-    pub fn visit(&self, step: usize) -> usize {
-        self.visits[step]
-    }
-
-    /// The farthest step from `at` towards `k` that a breakpoint can carry a victim to: its place is not come by in between. `None` if
-    /// single steps are cheaper.
-    fn leap(&self, at: usize, k: usize, leaps: Leaps) -> Option<usize> {
-        const STEPS_PER_LEAP: usize = 4;
-        let bound = if leaps == Leaps::First { 0 } else { at as isize };
-        let (first, mut step) = (at + STEPS_PER_LEAP, k.min(self.places.len() - 1));
-        while step >= first {
-            let block = step / BLOCK;
-            if self.lowest[block] >= bound {
-                step = (block * BLOCK).checked_sub(1)?;
-            } else if self.before[step] >= bound {
-                step -= 1;
-            } else {
-                return Some(step);
-            }
-        }
-        None
-    }
-}
-
-/// Which places breakpoints may carry a victim to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Leaps {
-    /// Any.
-    Any,
-    /// Those that the way comes by for the first time: where somebody else is awake, waiting for them may take more or fewer
-    /// turns than it did on the known way.
-    First,
-    /// None: it is stepped all the way.
-    None,
-}
-
-/// Where a victim has got to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Stand {
-    /// Before the instruction that was asked for.
-    There,
-    /// Behind the operation, as was asked for.
-    End,
-    /// It took another way, on which instructions cannot be counted.
-    Astray,
 }
 
 /// Sets or clears the breakpoint register of a process; false where there is none.
