@@ -32,8 +32,10 @@ mod scene;
 mod survivor;
 
 use case::{Case, Other, cases};
+use root::kill::Row;
+use root::lanes::only_test;
 use root::number;
-use root::step::{self, Leaps, Place, Row};
+use root::step::{self, Leaps, Place};
 use scene::{Mode, measure, one_kill, pipe};
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::process::ExitCode;
@@ -43,7 +45,7 @@ use std::time::Instant;
 const TEST: &str = "death_in_a_c_call";
 
 fn main() -> ExitCode {
-    step::only_test(TEST, run_chosen)
+    only_test(TEST, run_chosen)
 }
 
 fn chosen(words: &[&str], title: &str) -> bool {

@@ -4,8 +4,6 @@
 //! Programs that use it have one thread, so that a forked child has everything that its parent had.
 
 pub use super::way::{Leaps, Place, Stand, Way};
-#[allow(unused_imports, reason = "for programs that need no more of it than these")]
-pub use super::{kill::Row, lanes::only_test, way::place_of};
 
 use super::readable;
 use std::cell::Cell;

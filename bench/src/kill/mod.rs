@@ -13,6 +13,9 @@ pub mod scene;
 #[path = "../../../tests/common/step.rs"]
 pub mod step;
 pub mod survivor;
+#[allow(dead_code, reason = "as above")]
+#[path = "../../../tests/common/way.rs"]
+pub mod way;
 
 use std::os::fd::RawFd;
 use std::time::Duration;
