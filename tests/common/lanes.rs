@@ -42,20 +42,7 @@ impl Program {
     /// Runs the rows, several at once: each lane is a process, which takes the next row that nobody has taken.
     fn run(&self, jobs: &[Job]) -> ExitCode {
         let start = Instant::now();
-        println!(
-            "points: instructions killed at, of so many; 1/n: each n-th of those outside long loops; slow: kills repeated because a survivor took more than {BOUND:?};"
-        );
-        println!(
-            "p50, max: ms of the survivor's own calls; slept: ms, the longest that one slept whom the dead one did not wake;"
-        );
-        println!(
-            "commits: first instruction with more done. Never killed at: inside system calls, in other threads of the victim,"
-        );
-        println!("before main.");
-        println!(
-            "{:<60} instrs points        kills faults strayed slow      p50      max slept  commits",
-            "operation | state"
-        );
+        print_heading();
         let lanes = number("CHAPPE_KILL_LANES").map_or(self.lanes, |lanes| lanes.clamp(1, 64) as usize);
         let (work, mut todo) = std::io::pipe().expect("a pipe");
         (0..jobs.len() + lanes)
@@ -128,6 +115,24 @@ fn stay_on_one_cpu(lane: usize) {
     let mut one = rustix::thread::CpuSet::new();
     one.set(cpus[lane % cpus.len()]);
     rustix::thread::sched_setaffinity(None, &one).expect("one of the CPUs that it has");
+}
+
+/// What stands above the rows.
+pub fn print_heading() {
+    println!(
+        "points: instructions killed at, of so many; 1/n: each n-th of those outside long loops; slow: kills repeated because a survivor took more than {BOUND:?};"
+    );
+    println!(
+        "p50, max: ms of the survivor's own calls; slept: ms, the longest that one slept whom the dead one did not wake;"
+    );
+    println!(
+        "commits: first instruction with more done. Never killed at: inside system calls, in other threads of the victim,"
+    );
+    println!("before main.");
+    println!(
+        "{:<60} instrs points        kills faults strayed slow      p50      max slept  commits",
+        "operation | state"
+    );
 }
 
 /// The body of `main` of a program without the test harness that is one test, for those who ask with `--list`: what is not an

@@ -53,8 +53,8 @@ impl Survivor<'_> {
 
     /// The dead one's registration, if it had one, is nobody's.
     pub fn registers_at_once(&mut self) -> Result<(), String> {
-        in_time(self.bound, "mq_notify, at once", || library::register(self.mqd))?;
-        in_time(self.bound, "mq_notify, to take it back", || library::unregister(self.mqd))
+        in_time("mq_notify, at once", || library::register(self.mqd))?;
+        in_time("mq_notify, to take it back", || library::unregister(self.mqd))
     }
 
     /// Who was registered is told once; then the place is free, and who takes it is told.
@@ -65,7 +65,7 @@ impl Survivor<'_> {
                 other => return Err(format!("the registrant: {other}")),
             }
         }
-        in_time(self.bound, "mq_notify, in the end", || library::register(self.mqd))?;
+        in_time("mq_notify, in the end", || library::register(self.mqd))?;
         self.send(FILLER)?;
         if !library::is_told(HANG) {
             return Err("the survivor, registered itself, is told nothing".to_owned());
