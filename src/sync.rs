@@ -25,6 +25,7 @@ pub(crate) const LEVELS: usize = 32768;
 /// How often a taker of the lock looks before it asks whether the holder lives.
 pub(crate) const SPINS: u32 = 400;
 /// Whether atomics have the size that they have in a file, so that layouts can be asserted.
+#[allow(dead_code, reason = "it is used in constant assertions, which Rust 1.88 does not count")]
 pub(crate) const AS_IN_A_FILE: bool = true;
 
 const _: () = assert!(CELLS * size_of::<AtomicU64>() == 4096 && LEVELS / 64 * size_of::<AtomicU64>() == 4096);
