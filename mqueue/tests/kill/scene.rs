@@ -4,7 +4,8 @@
 use super::act::{Stage, WELL};
 use super::case::{BEFORE, CAPACITY, Case, LARGE, Other, SIZE, SLEEPER, SMALL, USUAL};
 use super::library::{self, Errno, Wait};
-use super::root::step::{self, Child, Leaps, Place, Stand, Victim, read_line};
+use super::root::kill::{Mode, Outcome};
+use super::root::step::{self, Child, Leaps, Stand, Victim, Way, read_line};
 use super::root::{self, identify, payload, scratch};
 use super::survivor::Survivor;
 use std::io::{PipeReader, PipeWriter, Read, Write};
@@ -16,22 +17,6 @@ pub type Pipe = (PipeReader, PipeWriter);
 
 pub fn pipe() -> Pipe {
     std::io::pipe().expect("a pipe")
-}
-
-/// What kind of survivor there is.
-#[derive(Clone, Copy, Debug)]
-pub struct Mode {
-    /// It had the queue open before the death; else it opens it afterwards.
-    pub attached: bool,
-    /// It registers for a message before anything else, where the dead one may have been registered.
-    pub eager: bool,
-}
-
-impl Mode {
-    /// Kinds take turns.
-    pub fn of_turn(turn: usize) -> Mode {
-        Mode { attached: turn.is_multiple_of(2), eager: turn / 2 % 2 == 1 }
-    }
 }
 
 /// Who lives beside the victim.
@@ -169,34 +154,25 @@ pub fn waited_for(case: &Case) -> Option<i16> {
 }
 
 /// The way through a case's operation when nobody dies; what comes of it must be what the case says.
-pub fn measure(case: &Case) -> Result<Vec<Place>, String> {
+pub fn measure(case: &Case) -> Result<Way, String> {
     let _scene = Scene::new(case)?;
     let told = pipe();
     let mut victim = Victim::start(|| Stage::new(case), Some(&told.1))?;
     let path = victim.trace()?;
     victim.finish()?;
     match read_line(&told.0)?.as_str() {
-        WELL => Ok(path),
+        WELL => Ok(Way::new(path)),
         other => Err(other.to_owned()),
     }
 }
 
-/// What a survivor found.
-pub struct Report {
-    pub took: Duration,
-    /// How much of the operation was done.
-    pub progress: usize,
-    /// Whether the victim stood where the same number of instructions had led before.
-    pub same_path: bool,
-}
-
 /// Kills the victim of a fresh scene after `k` instructions and lets a survivor of this kind go on.
-pub fn one_kill(case: &Case, path: &[Place], k: usize, mode: Mode, leaps: Leaps) -> Result<Report, String> {
+pub fn one_kill(case: &Case, way: &Way, k: usize, mode: Mode, leaps: Leaps) -> Result<Outcome, String> {
     let scene = Scene::new(case)?;
     let (go, report) = (pipe(), pipe());
     let mut survivor = mode.attached.then(|| start_survivor(&scene, mode, &go.0, &report)).transpose()?;
     let mut victim = Victim::start(|| Stage::new(case), None)?;
-    let stand = victim.advance(path, k, leaps)?;
+    let stand = victim.follow(way, k, leaps)?;
     victim.child.kill();
     if survivor.is_none() {
         survivor = Some(start_survivor(&scene, mode, &go.0, &report)?);
@@ -207,7 +183,7 @@ pub fn one_kill(case: &Case, path: &[Place], k: usize, mode: Mode, leaps: Leaps)
     let found = text.strip_prefix("found ").and_then(|rest| rest.split_once(' '));
     let found = found.and_then(|(took, progress)| Some((took.parse().ok()?, progress.parse().ok()?)));
     let (took, progress) = found.ok_or(text)?;
-    Ok(Report { took: Duration::from_nanos(took), progress, same_path: stand != Stand::Astray })
+    Ok(Outcome { took: Duration::from_nanos(took), slept: None, progress, same_path: stand != Stand::Astray })
 }
 
 /// Forks a survivor and waits until it is in its place.

@@ -4,18 +4,11 @@
 use super::act::Act;
 use super::case::{CAPACITY, Case, FILLER, Other, SIZE, SLEEPER, SMALL, SURVIVOR, USUAL, VICTIM};
 use super::library::{self, Errno, Wait};
+use super::root::kill::{BOUND, Mode, SLOW};
 use super::root::{identify, payload};
-use super::scene::{Mode, Scene};
+use super::scene::Scene;
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
-
-/// The promise: so long may one call of a survivor's take that has not to wait for anything but the dead. What the process waited for a CPU
-/// does not count; what others waited for one, who live beside it and have the lock, is not known, so a kill after which it took longer is
-/// repeated, and is a fault only if it does so again.
-const PROMISE: Duration = Duration::from_millis(500);
-
-/// What a report of a call begins with that took too long.
-pub const SLOW: &str = "slow: ";
 
 /// What attendants see to is in order by then: they look twice a second. A net.
 pub const NET: Duration = Duration::from_secs(10);
@@ -58,7 +51,7 @@ impl<'a> Survivor<'a> {
             (None, Act::Create) => in_time("mq_open", || library::open(libc::O_CREAT, CAPACITY as i64, SIZE))?,
             (None, _) => in_time("mq_open", || library::open(0, 0, 0))?,
         };
-        if self.mode.eager && self.case.act.registers() {
+        if self.mode.looks && self.case.act.registers() {
             self.registers_at_once()?;
         }
         self.go_on()?;
@@ -260,9 +253,9 @@ pub fn in_time<T>(what: &str, call: impl FnOnce() -> Result<T, Errno>) -> Result
     let result = call();
     let took = start.elapsed();
     let value = result.map_err(|errno| format!("{what}: {}", std::io::Error::from_raw_os_error(errno)))?;
-    if took > PROMISE {
+    if took > BOUND {
         let took = took.saturating_sub(waited_for_a_cpu() - waited);
-        if took > PROMISE {
+        if took > BOUND {
             return Err(format!("{SLOW}{what} took {took:?}, without what it waited for a CPU"));
         }
     }
