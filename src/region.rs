@@ -1,8 +1,9 @@
 //! A region: one mapped file, and the only maker of references into it. It knows offsets and lengths; what lies there is
 //! the business of whoever asks.
 //!
-//! The file can be shortened by whoever may write it. What is touched beyond its end then are zeros of this process's own, and the
-//! region is *lost*: what was read from it is not to be believed, and what was written there nobody sees.
+//! The file can be shortened by whoever may write it. What is touched beyond its last page then are zeros of this process's own, and the
+//! region is *lost*: what was read from it is not to be believed, and what was written there nobody sees. (The rest of its last page is
+//! zeros for everybody, as if somebody had written them.)
 
 use crate::raw::Shared;
 use crate::sys::file;
@@ -37,16 +38,14 @@ impl Region {
     /// through a description of its own, on which nobody ever takes a byte lock: else the child would keep its dead
     /// parent's bytes.
     pub(crate) fn new(fd: BorrowedFd<'_>, len: u64) -> io::Result<Region> {
-        let len = usize::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        let through = file::reopen(fd)?;
-        Ok(Region { watched: Watched::new(Mapping::new(through.as_fd(), len)?) })
+        Ok(Region { watched: Watched::new(through_another(fd, len)?) })
     }
 
     /// As [`new`](Region::new), but fork children do not inherit it.
     pub(crate) fn for_this_process(fd: BorrowedFd<'_>, len: u64) -> io::Result<Region> {
-        let region = Region::new(fd, len)?;
-        region.mapping().keep_from_children()?;
-        Ok(region)
+        let mapping = through_another(fd, len)?;
+        mapping.keep_from_children()?;
+        Ok(Region { watched: Watched::here_only(mapping) })
     }
 
     /// Maps the first `len` bytes of the file behind `fd` to look at them: `fd` need be open for reading only, and nobody else sees
@@ -168,4 +167,9 @@ impl Region {
         // SAFETY: `offset` is at most the mapping's length.
         Some(unsafe { self.mapping().address().add(offset) }.as_ptr())
     }
+}
+
+fn through_another(fd: BorrowedFd<'_>, len: u64) -> io::Result<Mapping> {
+    let len = usize::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
+    Mapping::new(file::reopen(fd)?.as_fd(), len)
 }

@@ -360,7 +360,7 @@ impl Semaphore {
         self.core.name()
     }
 
-    /// How many permits there are now.
+    /// How many permits there are now; 0 if the file was shortened so far that this is gone.
     pub fn permits(&self) -> u64 {
         self.core.permits()
     }

@@ -10,6 +10,7 @@ use common::mount::{give_room, mount_small, take_room, unshare};
 use common::{NET, Worker, asleep, hear, identify, payload, say, scratch, until};
 use std::collections::HashSet;
 use std::ffi::CString;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -332,6 +333,42 @@ fn an_ephemeral_queue_goes_when_its_creator_is_killed() {
         assert!(matches!(options(dir.path()).open("/q"), Err(OpenError::NotFound { .. })));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         assert_eq!(guest.send(b"x", 0), Err(SendError::Unlinked));
+    }
+}
+
+/// Each death in the middle of a call wakes one who sleeps, so that wakes are not lost. The one who was woken went to sleep again
+/// without having looked after the dead, as often as it was woken.
+#[test]
+fn deaths_one_after_the_other_do_not_keep_sleepers_from_looking_after_the_dead() {
+    let dir = scratch();
+    let mut creator = Worker::start("ephemeral", &[dir.path().to_str().unwrap()]);
+    creator.expect("ready");
+    let guest = options(dir.path()).open("/q").unwrap();
+    let wake = will_of(&dir.path().join("chappe.mq.q"));
+    thread::scope(|scope| {
+        let sleeper = scope.spawn(|| guest.recv_timeout(NET));
+        until("the receiver sleeps", || guest.stat().unwrap().counters.recv_blocked > 0);
+        creator.kill();
+        while !sleeper.is_finished() {
+            wake();
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(sleeper.join().unwrap(), Err(RecvError::Unlinked));
+    });
+}
+
+/// Wakes one who sleeps on the word of a queue that the kernel wakes at a death: see `docs/format.md`.
+fn will_of(path: &Path) -> impl Fn() + use<> {
+    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping at a place that the kernel chooses; it stays until the process ends.
+    let page = unsafe { libc::mmap(std::ptr::null_mut(), 4096, access, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+    assert_ne!(page, libc::MAP_FAILED);
+    let will = page.addr() + 656;
+    move || {
+        // SAFETY: it takes an address, of an aligned word that is mapped for good, and numbers.
+        let woken = unsafe { libc::syscall(libc::SYS_futex, will, libc::FUTEX_WAKE, 1) };
+        assert!(woken >= 0, "{}", std::io::Error::last_os_error());
     }
 }
 

@@ -4,7 +4,9 @@
 
 mod common;
 
-use chappe::{Access, AcquireError, Batch, Queue, QueueOptions, RecvError, Semaphore, SemaphoreOptions, SendError};
+use chappe::{
+    Access, AccessError, AcquireError, Batch, Queue, QueueOptions, RecvError, Semaphore, SemaphoreOptions, SendError,
+};
 use common::{NET, Rng, Worker, asleep, identify, payload, say, scratch, seed, until};
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
@@ -19,6 +21,8 @@ fn role() {
         ("own mapping", part_own_mapping),
         ("sent", part_sent),
         ("ignored", part_ignored),
+        ("sent to a handler", part_sent_to_a_handler),
+        ("one-shot handler", part_one_shot_handler),
         ("own handler", part_own_handler),
         ("receiver", part_receiver),
     ]);
@@ -158,6 +162,56 @@ fn a_queue_without_its_header_refuses_everything() {
     assert!(queue.stat().is_err() && queue.len().is_err() && queue.peek(1).is_err());
     let error = queues(dir.path()).open("/q").unwrap_err();
     assert!(error.to_string().contains("not"), "{error}");
+}
+
+/// A call was the first to touch what was missing, after it had looked whether anything was, and answered with zeros.
+#[test]
+fn the_first_call_on_a_shortened_queue_does_not_count_zeros() {
+    for length in [0, 1024, 4096, 12_288] {
+        let first = |what: &str, call: &dyn Fn(&Queue) -> Option<usize>| {
+            let dir = scratch();
+            let (queue, _other) = a_queue(dir.path());
+            shorten(&queue_file(dir.path()), length);
+            let answer = call(&queue);
+            assert!(answer.is_none_or(|answer| answer == 4), "{what} of a queue with 4, at {length} bytes: {answer:?}");
+        };
+        first("len", &|queue| queue.len().ok());
+        first("peek", &|queue| queue.peek(9).ok().map(|all| all.len()));
+        first("purge", &|queue| queue.purge().ok());
+        first("stat", &|queue| queue.stat().ok().map(|stat| stat.len as usize));
+        first("bytes", &|queue| queue.bytes().ok().map(|bytes| bytes as usize * 4 / (2 * (SMALL + LARGE))));
+    }
+    let dir = scratch();
+    let (queue, _other) = a_queue(dir.path());
+    shorten(&queue_file(dir.path()), 0);
+    assert_eq!(queue.close().unwrap_err(), AccessError::Corrupt, "nobody sees that it is closed");
+}
+
+/// The same of semaphores; and a permit was given out that was written where nobody else sees it.
+#[test]
+fn the_first_call_on_a_shortened_semaphore_does_not_believe_zeros() {
+    type Call = fn(&Semaphore) -> bool;
+    let calls: [(&str, u64, Call); 9] = [
+        ("stat", 0, |semaphore| semaphore.stat().is_err()),
+        ("stat", 4096, |semaphore| semaphore.stat().is_err()),
+        ("post", 0, |semaphore| semaphore.post().is_err()),
+        ("set_permits", 0, |semaphore| semaphore.set_permits(5).is_err()),
+        ("set_permits, of what is there still", 4096, |semaphore| {
+            semaphore.set_permits(5).is_err() || semaphore.permits() == 5
+        }),
+        ("close", 0, |semaphore| semaphore.close().is_err()),
+        ("try_acquire", 1024, |semaphore| semaphore.try_acquire().is_err()),
+        ("try_acquire", 4096, |semaphore| semaphore.try_acquire().is_err()),
+        ("acquire_timeout", 4096, |semaphore| semaphore.acquire_timeout(Duration::from_millis(1)).is_err()),
+    ];
+    for (what, length, is_right) in calls {
+        let dir = scratch();
+        let semaphore = semaphores(dir.path(), 2).create_new("/s").unwrap();
+        let other = semaphores(dir.path(), 2).open("/s").unwrap();
+        let _held = semaphore.try_acquire().unwrap();
+        shorten(&semaphore_file(dir.path()), length);
+        assert!(is_right(&other), "{what} at {length} bytes");
+    }
 }
 
 /// It sleeps on a word that is gone: its bounded sleep ends, and it looks.
@@ -341,9 +395,14 @@ fn touch_a_missing_page() {
 }
 
 fn handle_sigbus_by(handler: libc::sighandler_t) {
+    handle_sigbus(handler, 0);
+}
+
+fn handle_sigbus(handler: libc::sighandler_t, flags: i32) {
     // SAFETY: a struct of numbers, for which all-zero is valid.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler;
+    action.sa_flags = flags;
     // SAFETY: a valid action, whose handler, if it is one, only ends the process.
     assert_eq!(unsafe { libc::sigaction(libc::SIGBUS, &raw const action, std::ptr::null_mut()) }, 0);
 }
@@ -377,6 +436,31 @@ fn part_ignored(_: &[String]) {
     });
 }
 
+/// The standard library's own handler is there, which puts the default in its place and expects an access to come again.
+fn part_sent_to_a_handler(arguments: &[String]) {
+    let dir = Path::new(&arguments[0]);
+    let (queue, _other) = a_queue(dir);
+    // SAFETY: it takes a number.
+    unsafe { libc::raise(libc::SIGBUS) };
+    shorten(&queue_file(dir), 0);
+    let _ = queue.try_recv();
+    assert_eq!(queue.try_recv(), Err(RecvError::Corrupt));
+    say("it went on");
+    // SAFETY: as above.
+    unsafe { libc::raise(libc::SIGBUS) };
+    say("it is immune");
+}
+
+fn part_one_shot_handler(_: &[String]) {
+    extern "C" fn handler(_: i32) {
+        // Nothing else of this process writes, so nobody holds what this takes.
+        say("called");
+    }
+    let handler: extern "C" fn(i32) = handler;
+    handle_sigbus(handler as libc::sighandler_t, libc::SA_RESETHAND);
+    with_an_open_queue(touch_a_missing_page);
+}
+
 fn part_own_handler(_: &[String]) {
     extern "C" fn handler(_: i32) {
         // SAFETY: it takes a number and does not return.
@@ -406,4 +490,23 @@ fn a_signal_that_is_sent_does_what_it_did_before() {
 fn a_handler_that_was_there_before_is_called() {
     let status = Worker::start("own handler", &[]).ended();
     assert_eq!(status.code(), Some(77), "{status}");
+}
+
+/// The mappings were not watched any more.
+#[test]
+fn a_handler_from_before_that_puts_the_default_in_its_place_ends_no_watch() {
+    let dir = scratch();
+    let mut worker = Worker::start("sent to a handler", &[dir.path().to_str().unwrap()]);
+    worker.expect("it went on");
+    let status = worker.ended();
+    assert_eq!(status.signal(), Some(libc::SIGBUS), "as the second one would have been without a queue: {status}");
+}
+
+/// It was called for ever.
+#[test]
+fn a_handler_from_before_that_was_for_one_signal_is_called_once() {
+    let mut worker = Worker::start("one-shot handler", &[]);
+    worker.expect("called");
+    let status = worker.ended();
+    assert_eq!(status.signal(), Some(libc::SIGBUS), "{status}");
 }

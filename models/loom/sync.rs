@@ -73,6 +73,16 @@ pub(crate) mod futex {
         wait(word, expected, time)
     }
 
+    pub(crate) fn wait_for_either_or_bequest(
+        word: &AtomicU32,
+        expected: u32,
+        _: &AtomicU32,
+        _: &AtomicU32,
+        time: Duration,
+    ) -> Slept {
+        wait(word, expected, time)
+    }
+
     pub(crate) fn wait_interruptibly(
         word: &AtomicU32,
         expected: u32,

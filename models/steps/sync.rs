@@ -119,6 +119,16 @@ pub(crate) mod futex {
         wait(word, expected, timeout)
     }
 
+    pub(crate) fn wait_for_either_or_bequest(
+        word: &AtomicU32,
+        expected: u32,
+        _: &AtomicU32,
+        _: &AtomicU32,
+        timeout: Duration,
+    ) -> Slept {
+        wait(word, expected, timeout)
+    }
+
     /// Nor are interruptions.
     pub(crate) fn wait_interruptibly(
         word: &AtomicU32,

@@ -140,8 +140,10 @@ impl Notice {
         self.load() == fired && matches!(futex::wait(&self.word, fired.0, timeout), futex::Slept::Awake)
     }
 
-    /// Sleeps while the word is what was seen and `nudge` is 0, at most `timeout`.
-    pub(crate) fn sleep(&self, seen: Registration, nudge: &AtomicU32, timeout: Duration) {
-        let _ = futex::wait_watching(&self.word, seen.0, &[(nudge, 0)], timeout);
+    /// Sleeps while the word is what was seen and `nudge` is 0, until somebody dies who has bequeathed `will`, at most `timeout`. Returns
+    /// whether there was such a death.
+    pub(crate) fn sleep(&self, seen: Registration, nudge: &AtomicU32, will: &AtomicU32, timeout: Duration) -> bool {
+        let slept = futex::wait_for_either_or_bequest(&self.word, seen.0, nudge, will, timeout);
+        slept == futex::Slept::Bequeathed
     }
 }

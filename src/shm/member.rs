@@ -148,7 +148,7 @@ impl Member {
     }
 
     fn attach_as<O: Object>(&self, object: &O, index: u32) -> Result<Owner, Fault> {
-        object.reserve_entry(self.fd(), index)?;
+        object.reserve_entry(self.checked_fd()?, index)?;
         object.attach_high().fetch_max(index + 1, Ordering::SeqCst);
         let entry = object.entries().get(index as usize).ok_or(Fault::Full)?;
         let inherited = entry.occupy();
@@ -276,8 +276,8 @@ impl Member {
     }
 
     /// The descriptor, if it leads to the object. Else somebody closed it under us, and its number is used again: nothing is to be
-    /// done to that other file, on which all bytes are free. Nor to a file that was shortened: reserving pages would make it longer
-    /// again, with zeros for words.
+    /// done to that other file, on which all bytes are free. Nor to a file that was shortened: it is not what was opened any more, and
+    /// above all what is left of it says nothing of who holds what.
     pub(crate) fn checked_fd(&self) -> io::Result<BorrowedFd<'_>> {
         match self.own_file() {
             None => Err(io::Error::from_raw_os_error(libc::EBADF)),

@@ -206,6 +206,9 @@ fn examine(kind: Kind, fd: &File, path: &Path) -> Result<Identity, OpenError> {
 fn map<C: Core>(name_at: Option<&Path>, path: &Path, fd: File, identity: &Identity) -> Result<C, OpenError> {
     let facts = file::facts(fd.as_fd()).map_err(|source| failed("look at", path, source))?;
     let len = identity.geometry.file_size();
+    if facts.size < len {
+        return Err(not_ours(C::KIND, path, "it was shortened while it was opened"));
+    }
     let region = Region::new(fd.as_fd(), len).map_err(|source| failed("map", path, source))?;
     let base = Base::new(identity, name_at.map(Path::to_path_buf), Member::new(fd, facts));
     C::new(base, identity.geometry, region).ok_or_else(|| not_ours(C::KIND, path, "it holds another kind of object"))

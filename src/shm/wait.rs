@@ -144,24 +144,31 @@ pub(crate) fn sleep_for<T, E: From<Fault>>(
     event: &Event,
     spin: &Spin,
     wait: Wait,
+    attempt: impl FnMut(bool) -> Result<Option<T>, E>,
+) -> Result<Option<T>, E> {
+    let slept = sleep_in_turns(awaited, event, spin, wait, attempt);
+    if slept.is_err() {
+        // This call may have used up a wake that was good news for another.
+        event.signal(1);
+    }
+    slept
+}
+
+fn sleep_in_turns<T, E: From<Fault>>(
+    awaited: &impl Awaited,
+    event: &Event,
+    spin: &Spin,
+    wait: Wait,
     mut attempt: impl FnMut(bool) -> Result<Option<T>, E>,
 ) -> Result<Option<T>, E> {
     let (mut counted, mut looked, mut watched) = (false, now(), false);
     let mut interrupted = false;
     loop {
         let announced = event.announce();
-        match attempt(true) {
-            Ok(None) if awaited.interrupted() || interrupted => {
-                event.signal(1);
-                return Err(Fault::Interrupted.into());
-            }
-            Ok(None) => {}
-            Ok(item) => return Ok(item),
-            Err(error) => {
-                // This call may have used up a wake that was good news for another.
-                event.signal(1);
-                return Err(error);
-            }
+        match attempt(true)? {
+            None if awaited.interrupted() || interrupted => return Err(Fault::Interrupted.into()),
+            None => {}
+            item => return Ok(item),
         }
         let watching = awaited.watching();
         if watching && !watched {
@@ -178,15 +185,18 @@ pub(crate) fn sleep_for<T, E: From<Fault>>(
         }
         // Before the sleep, not after it: who is woken has something better to do.
         awaited.pinned(spin.look_at_cpus());
-        match awaited.sleep(event, announced, left) {
-            // Signals and wakes in vain can cut every sleep short; the dead are looked after all the same.
-            Slept::Awake | Slept::TimedOut if now().saturating_duration_since(looked) >= bound => {
+        let slept = awaited.sleep(event, announced, left);
+        if slept == Slept::Bequeathed {
+            // Whose wake it was is not known: all look.
+            awaited.wake_all();
+        }
+        match slept {
+            // Signals, deaths and wakes in vain can cut every sleep short; the dead are looked after all the same.
+            Slept::Awake | Slept::Bequeathed | Slept::TimedOut if now().saturating_duration_since(looked) >= bound => {
                 awaited.recover()?;
                 looked = now();
             }
-            Slept::Awake => {}
-            // Whose wake it was is not known: all look.
-            Slept::Bequeathed => awaited.wake_all(),
+            Slept::Awake | Slept::Bequeathed => {}
             // The kernel has restarted the others. Looked once more all the same: what came meanwhile is received.
             Slept::Interrupted => interrupted = true,
             Slept::TimedOut => awaited.over()?,

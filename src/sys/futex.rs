@@ -55,14 +55,30 @@ pub(crate) fn wait_watching(
 /// As [`wait`], and also until somebody dies who has bequeathed `will`. On a kernel that cannot sleep on two words (before 5.16) only the
 /// first counts.
 pub(crate) fn wait_or_bequest(word: &AtomicU32, expected: u32, will: &AtomicU32, timeout: Duration) -> Slept {
-    let waits = [one_of_several(word, expected), as_it_is(will)];
-    match futex::waitv(&waits, futex::WaitvFlags::empty(), Some(&instant_after(timeout)), futex::ClockId::Monotonic) {
-        Ok(1) => Slept::Bequeathed,
-        Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Slept::Awake,
-        Err(Errno::TIMEDOUT) => Slept::TimedOut,
-        // Filters of containers that are older than the call answer with EPERM.
-        Err(Errno::NOSYS | Errno::PERM) => wait(word, expected, timeout),
-        Err(errno) => Slept::Refused(errno.raw_os_error()),
+    until_the_last(&[one_of_several(word, expected), as_it_is(will)], timeout)
+        .unwrap_or_else(|| wait(word, expected, timeout))
+}
+
+/// As [`wait_or_bequest`], and also while `other` is 0.
+pub(crate) fn wait_for_either_or_bequest(
+    word: &AtomicU32,
+    expected: u32,
+    other: &AtomicU32,
+    will: &AtomicU32,
+    timeout: Duration,
+) -> Slept {
+    until_the_last(&[one_of_several(word, expected), one_of_several(other, 0), as_it_is(will)], timeout)
+        .unwrap_or_else(|| wait(word, expected, timeout))
+}
+
+/// Sleeps on several, of which the last is a will: if more were woken the kernel tells of the last, and a death must not be missed.
+/// `None` if the kernel cannot, or not now, or a filter that is older than the call forbids it.
+fn until_the_last(waits: &[futex::Wait], timeout: Duration) -> Option<Slept> {
+    match futex::waitv(waits, futex::WaitvFlags::empty(), Some(&instant_after(timeout)), futex::ClockId::Monotonic) {
+        Ok(woken) if woken + 1 == waits.len() => Some(Slept::Bequeathed),
+        Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Some(Slept::Awake),
+        Err(Errno::TIMEDOUT) => Some(Slept::TimedOut),
+        Err(_) => None,
     }
 }
 
@@ -76,15 +92,15 @@ pub(crate) fn wait_interruptibly(
     interrupt: &AtomicU32,
     timeout: Duration,
 ) -> Slept {
-    let waits = [one_of_several(word, expected), as_it_is(will), one_of_several(interrupt, 0)];
+    // The last of those that were woken is told of: a death is not seen afterwards, the word for interruptions is.
+    let waits = [one_of_several(word, expected), one_of_several(interrupt, 0), as_it_is(will)];
     let until = instant_after(timeout);
     match futex::waitv(&waits, futex::WaitvFlags::empty(), Some(&until), futex::ClockId::Monotonic) {
-        Ok(1) => Slept::Bequeathed,
-        Ok(2) | Err(Errno::INTR) => Slept::Interrupted,
+        Ok(1) | Err(Errno::INTR) => Slept::Interrupted,
+        Ok(2) => Slept::Bequeathed,
         Ok(_) | Err(Errno::AGAIN) => Slept::Awake,
         Err(Errno::TIMEDOUT) => Slept::TimedOut,
-        Err(Errno::NOSYS | Errno::PERM) => wait_or_any_handler(word, expected, timeout),
-        Err(errno) => Slept::Refused(errno.raw_os_error()),
+        Err(_) => wait_or_any_handler(word, expected, timeout),
     }
 }
 

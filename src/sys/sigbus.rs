@@ -7,11 +7,12 @@
 //! A program that puts a handler of its own in the place of this one afterwards has undone it.
 
 use super::memory::{Mapping, page_size};
+use super::process::generation;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, compiler_fence};
 
 /// A mapping whose missing pages are made up for. Dropping it ends the watch, then the mapping.
 pub(crate) struct Watched {
@@ -22,6 +23,8 @@ pub(crate) struct Watched {
 /// Where one mapping is. Posts are never freed, so that a handler may look at all of them at any time; they are used again.
 struct Post {
     taken: AtomicBool,
+    /// The fork generation + 1 that alone has the mapping; 0 if fork children have it, too.
+    only: AtomicU64,
     start: AtomicUsize,
     /// One past its last byte; 0 while the post describes nothing.
     end: AtomicUsize,
@@ -44,12 +47,23 @@ static BEFORE: OnceLock<Before> = OnceLock::new();
 impl Watched {
     /// Watches a mapping from now on; the first call of the process installs the handler.
     pub(crate) fn new(mapping: Mapping) -> Watched {
+        Watched::by(mapping, 0)
+    }
+
+    /// As [`new`](Watched::new), of a mapping that fork children do not have: where it was they may have another.
+    pub(crate) fn here_only(mapping: Mapping) -> Watched {
+        Watched::by(mapping, u64::from(generation()) + 1)
+    }
+
+    fn by(mapping: Mapping, only: u64) -> Watched {
         install();
         let post = free_post();
         let start = mapping.address().as_ptr().addr();
         post.lost.store(false, Ordering::Relaxed);
-        post.start.store(start, Ordering::Relaxed);
-        // Release, partner `post_of`: who sees the end sees the start.
+        post.only.store(only, Ordering::Relaxed);
+        // Release, partner `Post::covers`: who sees this start sees that the last one had come to its end.
+        post.start.store(start, Ordering::Release);
+        // Release, partner `Post::covers`: who sees the end sees the start.
         post.end.store(start + mapping.len(), Ordering::Release);
         Watched { post, mapping }
     }
@@ -99,6 +113,7 @@ fn free_post() -> &'static Post {
     loop {
         let post = Box::into_raw(Box::new(Post {
             taken: AtomicBool::new(true),
+            only: AtomicU64::new(0),
             start: AtomicUsize::new(0),
             end: AtomicUsize::new(0),
             lost: AtomicBool::new(false),
@@ -117,14 +132,16 @@ fn free_post() -> &'static Post {
     }
 }
 
-/// The post of the mapping that an address lies in.
-fn post_of(address: usize) -> Option<&'static Post> {
-    posts().find(|post| {
-        // Acquire, partner `Watched::new`. A post that changes hands meanwhile has another end afterwards, or is right in both hands.
-        let end = post.end.load(Ordering::Acquire);
-        let start = post.start.load(Ordering::Acquire);
-        start <= address && address < end && post.end.load(Ordering::Relaxed) == end
-    })
+impl Post {
+    /// Whether an address lies in the mapping.
+    fn covers(&self, address: usize) -> bool {
+        // Acquire, partner `Watched::by`. A post that changes hands meanwhile has another end afterwards, or is right in both hands.
+        let end = self.end.load(Ordering::Acquire);
+        let start = self.start.load(Ordering::Acquire);
+        let only = self.only.load(Ordering::Relaxed);
+        let here = only == 0 || only == u64::from(generation()) + 1;
+        here && start <= address && address < end && self.end.load(Ordering::Relaxed) == end
+    }
 }
 
 fn install() {
@@ -137,16 +154,18 @@ fn install() {
         Before { action, page_size: page_size() }
     });
     static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        let Some(before) = BEFORE.get() else { return };
-        let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = on_sigbus;
-        let mut action = before.action;
-        action.sa_sigaction = handler as libc::sighandler_t;
-        // On the thread's own signal stack, if it has one: the handlers that this one passes signals on to may need it.
-        action.sa_flags = (before.action.sa_flags & !libc::SA_RESETHAND) | libc::SA_SIGINFO | libc::SA_ONSTACK;
-        // SAFETY: a valid action, whose handler calls only what is safe in a handler.
-        unsafe { libc::sigaction(libc::SIGBUS, &raw const action, std::ptr::null_mut()) };
-    });
+    ONCE.call_once(|| BEFORE.get().into_iter().for_each(handle));
+}
+
+/// Handles the signal from now on.
+fn handle(before: &Before) {
+    let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = on_sigbus;
+    let mut action = before.action;
+    action.sa_sigaction = handler as libc::sighandler_t;
+    // On the thread's own signal stack, if it has one: the handlers that this one passes signals on to may need it.
+    action.sa_flags = (before.action.sa_flags & !libc::SA_RESETHAND) | libc::SA_SIGINFO | libc::SA_ONSTACK;
+    // SAFETY: a valid action, whose handler calls only what is safe in a handler.
+    unsafe { libc::sigaction(libc::SIGBUS, &raw const action, std::ptr::null_mut()) };
 }
 
 extern "C" fn on_sigbus(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
@@ -165,9 +184,12 @@ extern "C" fn on_sigbus(signal: c_int, info: *mut libc::siginfo_t, context: *mut
 
 /// Puts a page of zeros where one is missing; false if the place is not watched, or there is no memory for a page.
 fn make_up_for(address: usize) -> bool {
-    let (Some(post), Some(before)) = (post_of(address), BEFORE.get()) else { return false };
+    let Some(before) = BEFORE.get() else { return false };
     // Before the page: whoever reads a zero of it finds the mark.
-    post.lost.store(true, Ordering::SeqCst);
+    let mark = |post: &Post| post.lost.store(true, Ordering::SeqCst);
+    if posts().filter(|post| post.covers(address)).map(mark).count() == 0 {
+        return false;
+    }
     let page = std::ptr::without_provenance_mut::<c_void>(address & !(before.page_size - 1));
     let (prot, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::FIXED);
     // SAFETY: the page belongs to a watched mapping, which is ours, and which stays until the access in the middle of which this handler
@@ -176,14 +198,20 @@ fn make_up_for(address: usize) -> bool {
     unsafe { mmap_anonymous(page, before.page_size, prot, flags) }.is_ok()
 }
 
+/// The handler from before would not be called any more: it was for one signal only, or has put the default in its own place.
+static SPENT: AtomicBool = AtomicBool::new(false);
+
 /// Does with the signal what would have been done without this handler.
 fn pass_on(signal: c_int, code: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let Some(Before { action, .. }) = BEFORE.get() else { return };
-    // By a process, not by an access: there is nothing that comes again.
-    let sent = code <= 0;
+    // Told of memory that nobody has touched yet: sigaction(2).
+    const BUS_MCEERR_AO: c_int = 5;
+    let Some(before @ Before { action, .. }) = BEFORE.get() else { return };
+    // Not by an access, which would come again.
+    let sent = code <= 0 || code == BUS_MCEERR_AO;
     match action.sa_sigaction {
-        libc::SIG_IGN if sent => {}
-        libc::SIG_DFL | libc::SIG_IGN => end_by(signal, sent),
+        libc::SIG_IGN if sent => return,
+        libc::SIG_DFL | libc::SIG_IGN => return end_by(signal, sent),
+        _ if SPENT.load(Ordering::SeqCst) => return end_by(signal, sent),
         handler if action.sa_flags & libc::SA_SIGINFO != 0 => {
             // SAFETY: it was installed as a handler with these three parameters.
             let handler = unsafe {
@@ -197,6 +225,23 @@ fn pass_on(signal: c_int, code: c_int, info: *mut libc::siginfo_t, context: *mut
             handler(signal);
         }
     }
+    if action.sa_flags & libc::SA_RESETHAND != 0 {
+        SPENT.store(true, Ordering::SeqCst);
+    }
+    if sent && is_default() {
+        // As the standard library's does, which expects an access to come again. The process lives, and so do its mappings.
+        SPENT.store(true, Ordering::SeqCst);
+        handle(before);
+    }
+}
+
+/// Whether nobody handles the signal.
+fn is_default() -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: with no new action, the call writes the present one and changes nothing; it fails only for signals that there are not.
+    unsafe { libc::sigaction(libc::SIGBUS, std::ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: written above.
+    unsafe { action.assume_init() }.sa_sigaction == libc::SIG_DFL
 }
 
 /// Lets the signal do what it does without a handler: when this one returns, the access is tried again.

@@ -7,6 +7,7 @@
 
 pub mod bell;
 pub mod c;
+pub mod forbid;
 pub mod format;
 pub mod kill;
 pub mod lanes;

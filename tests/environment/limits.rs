@@ -1,6 +1,7 @@
 //! Limits on a process: no descriptor, no memory, no thread.
 
-use crate::common::{NET, Worker, hear, say};
+use crate::common::forbid::forbid;
+use crate::common::{NET, Worker, hear, say, until};
 use crate::rights::become_nobody;
 use crate::{Traces, begins, grants, in_a_process, queue_options, semaphore_options, settle, works};
 use chappe::{Access, AcquireError, Queue, RecvError, Semaphore, SendError};
@@ -379,4 +380,30 @@ pub fn part_holder(arguments: &[String]) {
     // SAFETY: it takes a number.
     unsafe { libc::raise(libc::SIGKILL) };
     drop(permit);
+}
+
+/// A filter of a sandbox may answer with any error to a call that it does not know.
+#[test]
+fn waits_in_a_sandbox_that_forbids_to_sleep_on_two_words() {
+    in_a_process("sandbox");
+}
+
+pub fn part_sandbox(arguments: &[String]) {
+    let dir = Path::new(&arguments[0]);
+    let queue = queue_options(dir).capacity(1).create_new("/q").unwrap();
+    let semaphore = semaphore_options(dir).create_new("/s").unwrap();
+    let _held = semaphore.acquire().unwrap();
+    forbid(&[(libc::SYS_futex_waitv, libc::EACCES)]);
+    say("begins");
+    let moment = Duration::from_millis(20);
+    assert_eq!(queue.recv_timeout(moment).unwrap_err(), RecvError::TimedOut);
+    assert_eq!(semaphore.acquire_timeout(moment).unwrap_err(), AcquireError::TimedOut);
+    std::thread::scope(|scope| {
+        let receiver = scope.spawn(|| queue.recv_timeout(NET));
+        until("it sleeps", || queue.stat().unwrap().counters.recv_blocked > 1);
+        queue.send(b"x", 0).unwrap();
+        assert_eq!(receiver.join().unwrap().unwrap().data, b"x");
+    });
+    queue.send(b"x", 0).unwrap();
+    assert_eq!(queue.send_timeout(b"y", 0, moment), Err(SendError::TimedOut));
 }

@@ -30,6 +30,7 @@ fn role() {
         ("memory", limits::part_memory),
         ("stacks", limits::part_stacks),
         ("threads", limits::part_threads),
+        ("sandbox", limits::part_sandbox),
         ("holder", limits::part_holder),
         ("strangers", rights::part_stranger),
         ("owner", rights::part_owner),

@@ -30,7 +30,7 @@ impl Core {
         for (number, word) in numbers.into_iter().zip(words) {
             messages.extend(self.peek_one(number, Word::from_raw(word))?);
         }
-        Ok(messages)
+        Ok(self.told(messages)?)
     }
 
     /// Copies a message that stays; `None` if it went away meanwhile. A slot keeps its payload as long as its word is the
@@ -59,7 +59,7 @@ impl Core {
         let shared = self.shared();
         let _held = self.lock(&shared, me, Wait::No)?;
         shared.ledger.drain()?;
-        Ok(shared.header.desk.count.load(Ordering::Relaxed) as usize)
+        Ok(self.told(shared.header.desk.count.load(Ordering::Relaxed) as usize)?)
     }
 
     /// The bytes of the messages in the index.
@@ -78,7 +78,7 @@ impl Core {
         };
         let bytes =
             numbers.into_iter().try_fold(0_u64, |sum, number| Ok::<_, Corrupt>(sum.saturating_add(length(number)?)));
-        Ok(bytes?)
+        Ok(self.told(bytes?)?)
     }
 
     pub(crate) fn purge(&self) -> Result<usize, AccessError> {
@@ -96,7 +96,7 @@ impl Core {
         drop(held);
         self.header().senders.signal_all();
         self.attend_if_asked(me, News::Room);
-        Ok(purged? as usize)
+        Ok(self.told(purged? as usize)?)
     }
 
     pub(crate) fn close(&self) -> Result<(), AccessError> {
@@ -104,7 +104,7 @@ impl Core {
         let _will = self.make_will();
         self.base.end(&self.shared(), Life::Closed);
         self.attend_if_asked(me, News::Sent);
-        Ok(())
+        Ok(self.told(())?)
     }
 
     fn attend_if_asked(&self, me: Owner, news: News) {
@@ -125,7 +125,7 @@ impl Core {
         let (len, being_sent, being_received) = (number(&desk.count), number(&desk.slow_count), number(&desk.taken));
         let counters = counters(&shared);
         drop(held);
-        Ok(QueueStat {
+        Ok(self.told(QueueStat {
             attributes: self.layout.attributes,
             mode: self.posix_mode().unwrap_or(facts.mode),
             uid: facts.uid,
@@ -140,7 +140,7 @@ impl Core {
             memory: facts.memory,
             counters,
             participants: self.base.member.participants(&shared),
-        })
+        })?)
     }
 }
 

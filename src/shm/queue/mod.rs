@@ -111,6 +111,7 @@ impl Object for Shared<'_> {
 
     fn rebuild(&self) -> Result<(), Corrupt> {
         self.header.packets.store(PACKETS_UNKNOWN, Ordering::Relaxed);
+        self.header.will.store(0, Ordering::Relaxed);
         self.ledger.rebuild()
     }
 
@@ -311,10 +312,13 @@ impl Core {
 
     /// Takes the lock; refuses what was lost.
     fn lock<'a>(&self, shared: &'a Shared<'a>, me: Owner, wait: Wait) -> Result<Held<'a, Shared<'a>>, Fault> {
-        if self.region.is_lost() {
-            return Err(Fault::Corrupt);
-        }
+        self.told(())?;
         self.base.member.lock(shared, me, wait)
+    }
+
+    /// What was read, unless it may have been read where a page was missing.
+    fn told<T>(&self, value: T) -> Result<T, Fault> {
+        if self.region.is_lost() { Err(Fault::Corrupt) } else { Ok(value) }
     }
 
     #[inline(always)]

@@ -14,7 +14,8 @@ use crate::raw::word::Owner;
 use crate::region::{Area, Region};
 use crate::shm::fault::Fault;
 use crate::shm::layout::queue::{Header, Layout};
-use crate::sync::{AtomicU32, Ordering, fence_after_rmw, futex};
+use crate::shm::member::Object;
+use crate::sync::{AtomicU32, Bequest, Ordering, fence_after_rmw, futex};
 use crate::sys::{process, thread};
 use std::cell::Cell;
 use std::io;
@@ -237,8 +238,11 @@ impl Core {
         Ok(())
     }
 
-    /// What the attendant does at each turn. Returns what is to be called.
-    fn look_around(&self, me: Owner) -> Vec<Pending> {
+    /// What the attendant does at each turn, `bequeathed` if it was woken by a death. Returns what is to be called.
+    fn look_around(&self, me: Owner, bequeathed: bool) -> Vec<Pending> {
+        if bequeathed {
+            self.shared().wake_all();
+        }
         // Stopped lock holders and damage are met by whoever uses the queue.
         let _ = self.recover(me, Wait::No);
         let _ = self.attend(me, Wait::No, News::None);
@@ -288,31 +292,37 @@ impl Post {
         Ok(Post { region, header })
     }
 
-    fn notice(&self) -> &Notice {
-        &self.region.one(&self.header).notice
+    fn header(&self) -> &Header {
+        self.region.one(&self.header)
     }
 }
 
 /// What the attendant does until the handle goes.
 fn attend(post: &Post, core: &Weak<Core>, nudge: &AtomicU32) {
     IS_ATTENDANT.set(true);
+    let (notice, will) = (&post.header().notice, &post.header().will);
+    let mut bequeathed = false;
     loop {
         process::end_if_abandoned(ATTENDANT);
+        // What a death has told this thread is not lost with it. The callbacks are not among what it covers: they may use robust mutexes.
+        let own_will = Bequest::new(will);
         nudge.store(0, Ordering::SeqCst);
-        let seen = post.notice().load();
+        let seen = notice.load();
         let due = {
             // Held across a fork: so the child has no share in the handle that was this thread's.
             let _no_fork = process::reattach();
             let Some(core) = core.upgrade() else { return };
             let Some(me) = core.base.member.owner() else { return };
-            core.look_around(me)
+            core.look_around(me, bequeathed)
         };
+        drop(own_will);
         for own in due {
             // What the callback does is its own business, but the attendant has others.
             let _ = catch_unwind(AssertUnwindSafe(|| (own.callback)(own.sender.unwrap_or_default())));
-            post.notice().acknowledge(own.registration);
+            notice.acknowledge(own.registration);
         }
-        post.notice().sleep(seen, nudge, LOOK_EVERY);
+        let _own_will = Bequest::new(will);
+        bequeathed = notice.sleep(seen, nudge, will, LOOK_EVERY);
     }
 }
 

@@ -34,7 +34,7 @@ impl Core {
     pub(crate) fn close(&self) -> Result<(), AccessError> {
         self.me()?;
         self.base.end(&self.shared(), Life::Closed);
-        Ok(())
+        Ok(self.told(())?)
     }
 
     pub(crate) fn stat(&self) -> Result<SemaphoreStat, AccessError> {
@@ -65,7 +65,7 @@ impl Core {
             participants: self.base.member.participants(&shared),
         };
         drop(held);
-        Ok(stat)
+        Ok(self.told(stat)?)
     }
 }
 

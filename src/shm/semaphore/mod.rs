@@ -374,9 +374,7 @@ impl Core {
         wait: Wait,
         act: impl FnOnce(&Permits<'_>, &mut Wakes) -> Result<T, E>,
     ) -> Result<T, E> {
-        if self.region.is_lost() {
-            return Err(Fault::Corrupt.into());
-        }
+        self.told(())?;
         let shared = self.shared();
         let mut wakes = Wakes { first: None, ring: false };
         let held = self.base.member.lock(&shared, me, wait)?;
@@ -388,7 +386,13 @@ impl Core {
         if wakes.ring {
             ring(self.fd());
         }
-        result
+        // A permit that is written where nobody sees it is none.
+        Ok(self.told(result?)?)
+    }
+
+    /// What was read or done, unless a page may have been missing there.
+    fn told<T>(&self, value: T) -> Result<T, Fault> {
+        if self.region.is_lost() { Err(Fault::Corrupt) } else { Ok(value) }
     }
 
     /// Under the lock: a record for this participant, reserving some if there is none.
