@@ -12,7 +12,7 @@ export CHAPPE_KILL_PATIENT="${CHAPPE_KILL_PATIENT:-40}" CHAPPE_KILL_PAUSES="${CH
 export CHAPPE_KILL_PAIRS="${CHAPPE_KILL_PAIRS:-6}" CHAPPE_KILL_ONE="${CHAPPE_KILL_ONE:-2000}"
 export CHAPPE_KILL_ROUNDS="${CHAPPE_KILL_ROUNDS:-10000}"
 for test in kill doorbell_kill semaphore_kill; do
-    cargo test --release --test "$test"
+    cargo test --release -p chappe --test "$test"
 done
 cargo test --release -p chappe-mqueue --test kill
 echo "those with steps took $SECONDS s"
