@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How many messages fit. Few, so that producers find it full.
-const CAPACITY: u32 = 200;
+pub const CAPACITY: u32 = 200;
 
 /// A generation in which nobody lives any more.
 pub struct Closed {

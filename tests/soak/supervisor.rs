@@ -7,9 +7,9 @@
 use crate::board::{Board, LANES, PERMITS, PLACES};
 use crate::common::shared::Shared;
 use crate::common::{NET, Rng, Worker, again, scratch};
-use crate::generation::{Generation, patiently};
+use crate::generation::{CAPACITY, Generation, patiently};
 use crate::measure::{Measures, taken, word};
-use crate::worker::{POOL, VETERANS};
+use crate::worker::{LONGEST, POOL, VETERANS};
 use chappe::Semaphore;
 use std::os::unix::process::CommandExt;
 use std::sync::atomic::Ordering;
@@ -335,15 +335,23 @@ impl Supervisor {
         let files = std::fs::read_dir(dir).unwrap().flatten().collect::<Vec<_>>();
         measures.add(at, "files beside the queue", "", 2, files.len() as u64);
         let all = files.iter().filter_map(|file| taken(&file.path())).sum();
-        measures.add(at, "memory of all these files", "KiB", 8192, all);
-        for (name, file, allowance) in [("queue", "chappe.mq.q", 8192), ("semaphore", "chappe.sem.pool", 64)] {
-            let path = dir.join(file);
+        // How full the queue happens to be is in it, and what slots keep of earlier messages: of a queue alone it could show nothing that the
+        // length of its file does not forbid. What it shows is what else is left behind.
+        measures.add(
+            at,
+            "memory of all these files",
+            "KiB",
+            u64::from(CAPACITY) * LONGEST.next_multiple_of(4096) / 1024,
+            all,
+        );
+        for (name, file) in [("queue", "chappe.mq.q"), ("semaphore", "chappe.sem.pool")] {
             // The queue may be between two generations for no time: this thread makes them.
-            let value = |offset| word(&path, offset).unwrap_or_else(|| panic!("{file} cannot be read"));
-            measures.add(at, &format!("{name}: memory"), "KiB", allowance, taken(&path).unwrap_or(0));
-            measures.add(at, &format!("{name}: attach entries ever used"), "", 24, value(336));
+            let value = word(&dir.join(file), 336).unwrap_or_else(|| panic!("{file} cannot be read"));
+            measures.add(at, &format!("{name}: attach entries ever used"), "", 24, value);
         }
-        measures.add(at, "semaphore: records ever used", "", 64, word(&dir.join("chappe.sem.pool"), 324).unwrap());
+        let semaphore = dir.join("chappe.sem.pool");
+        measures.add(at, "semaphore: memory", "KiB", 64, taken(&semaphore).unwrap_or(0));
+        measures.add(at, "semaphore: records ever used", "", 64, word(&semaphore, 324).unwrap());
     }
 
     /// Everybody ends in good order; then everything is as it was.

@@ -3,9 +3,12 @@
 use super::sem::{await_waiters, stat};
 use super::{CHAPPE, Outcome, Place, eventually, finish, outcome};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use signal_hook::consts::SIGINT;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// Longer than any test.
@@ -183,6 +186,8 @@ fn failures_of_ours() {
 
 #[test]
 fn signals_end_the_wait_at_once() {
+    // A shell has what it starts in the background ignore this one, and so would all that we start; what is caught is not passed on.
+    signal_hook::flag::register_conditional_default(SIGINT, Arc::new(AtomicBool::new(true))).expect("a handler");
     let place = Place::with_semaphore(1);
     let pool = place.semaphore("pool");
     let _held = pool.acquire().expect("a permit");
