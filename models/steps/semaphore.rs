@@ -4,6 +4,7 @@
 use crate::deadline::Wait;
 use crate::error::AcquireError;
 use crate::object::{Object, word};
+use crate::shm::layout::Life;
 use crate::shm::semaphore::{Core, Purpose};
 use crate::world::{Bounds, Extent, Job, Scene, explore};
 use std::cell::RefCell;
@@ -32,6 +33,8 @@ pub(crate) enum Act {
     /// Waits for a signal.
     TakeSignal,
     Close,
+    /// What `unlink` does when the name is gone.
+    Unlink,
     Stat,
 }
 
@@ -99,7 +102,8 @@ impl Stage {
         assert_eq!(stat.available, stat.permits as i64 - kept as i64, "what is free, by the count");
         assert_eq!(stat.waiters.len(), 0, "nobody waits");
         invariants(&self.object.ground.file);
-        if !stat.closed && stat.available > 0 {
+        let ended = stat.closed || stat.unlinked;
+        if !ended && stat.available > 0 {
             let all = core.acquire(stat.available as u64, Purpose::Permit, Wait::No);
             let mut all = all.expect("what is free can be had");
             let error = core.acquire(1, Purpose::Permit, Wait::No).err();
@@ -107,7 +111,7 @@ impl Stage {
             core.release(&mut all);
             assert_eq!(core.available(), stat.available);
         }
-        if !stat.closed {
+        if !ended {
             let slow = word(&self.object.ground.file, 384, 8) >> 62;
             assert_eq!(slow, 0, "the fast path is open");
         }
@@ -127,7 +131,11 @@ fn perform(core: &Arc<Core>, number: usize, act: Act, held: &RefCell<Ledger>) {
                 Some(grant)
             }
             Err(
-                AcquireError::NoPermits | AcquireError::TimedOut | AcquireError::Closed | AcquireError::TooMany { .. },
+                AcquireError::NoPermits
+                | AcquireError::TimedOut
+                | AcquireError::Closed
+                | AcquireError::Unlinked
+                | AcquireError::TooMany { .. },
             ) => None,
             Err(error) => panic!("{error:?}"),
         }
@@ -157,6 +165,7 @@ fn perform(core: &Arc<Core>, number: usize, act: Act, held: &RefCell<Ledger>) {
         Act::Post(signals) => core.post(signals).expect("the lock is to be had"),
         Act::TakeSignal => drop(core.acquire(1, Purpose::Signal, Wait::Forever).expect("one comes")),
         Act::Close => core.close().expect("the lock is not needed"),
+        Act::Unlink => crate::shm::setup::Core::end(&**core, Life::Unlinked),
         Act::Stat => drop(core.stat().expect("the words make sense")),
     }
 }
@@ -243,6 +252,7 @@ pub(crate) const MODELS: &[Model] = {
         model("more permits", 1, &[&[Use(1)], &[Use(2)], &[SetPermits(2)]]),
         model("signals", 1, &[&[Post(1)], &[TakeSignal], &[Use(1)]]),
         model("close against sleepers", 1, &[&[Use(1)], &[Use(1)], &[Close]]),
+        model("unlink against sleepers", 1, &[&[Use(1)], &[Use(1)], &[Unlink]]),
         deadly("a user dies beside two", 1, &[&[Use(1)], &[Use(1)], &[Use(1)]], 0b001),
         deadly("a recount against the fast path", 2, &[&[Keep(1)], &[Stat], &[Use(1), Use(1)]], 0b001),
         deadly("one who gives up dies", 1, &[&[UseNoLonger(1)], &[Use(1)], &[Use(1)]], 0b001),
