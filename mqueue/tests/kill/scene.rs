@@ -4,6 +4,7 @@
 use super::act::{Stage, WELL};
 use super::case::{BEFORE, CAPACITY, Case, LARGE, Other, SIZE, SLEEPER, SMALL, USUAL};
 use super::library::{self, Errno, Wait};
+use super::root::format::Image;
 use super::root::kill::{Mode, Outcome};
 use super::root::step::{self, Child, Leaps, Stand, Victim, Way, read_line};
 use super::root::{self, identify, payload, scratch};
@@ -55,6 +56,11 @@ impl<'a> Scene<'a> {
     /// Whether the queue has its name.
     pub fn is_named(&self) -> bool {
         self.path().exists()
+    }
+
+    /// The words of the queue's file, if it has its name.
+    pub fn image(&self) -> Option<Image> {
+        Image::open(&self.path())
     }
 
     fn path(&self) -> PathBuf {
@@ -191,12 +197,13 @@ fn start_survivor(scene: &Scene, mode: Mode, mut go: &PipeReader, report: &Pipe)
     let child = Child::fork(|| {
         library::block_signal();
         let attached = mode.attached.then(|| library::open(0, 0, 0).expect("the survivor opens"));
+        let image = attached.and_then(|_| scene.image());
         let mut tell = &report.1;
         writeln!(tell, "here").expect("the report's pipe");
         let mut finished = [0];
         go.read_exact(&mut finished).expect("the pipe to go");
         let finished = finished == *b"1";
-        let found = catch_unwind(AssertUnwindSafe(|| Survivor::new(scene, mode, finished).survive(attached)));
+        let found = catch_unwind(AssertUnwindSafe(|| Survivor::new(scene, mode, finished, image).survive(attached)));
         let text = match found {
             Ok(Ok((took, progress))) => format!("found {} {progress}", took.as_nanos()),
             Ok(Err(fault)) => fault,

@@ -4,6 +4,7 @@
 use super::act::Act;
 use super::case::{CAPACITY, Case, FILLER, Other, SIZE, SLEEPER, SMALL, SURVIVOR, USUAL, VICTIM};
 use super::library::{self, Errno, Wait};
+use super::root::format::Image;
 use super::root::kill::{BOUND, Mode, SLOW};
 use super::root::{identify, payload};
 use super::scene::Scene;
@@ -31,12 +32,14 @@ pub struct Survivor<'a> {
     earlier: usize,
     /// What a sleeping receiver got.
     woken: Option<Message>,
+    /// The words of the file, also when its name is gone.
+    image: Option<Image>,
 }
 
 impl<'a> Survivor<'a> {
-    pub fn new(scene: &'a Scene<'a>, mode: Mode, finished: bool) -> Survivor<'a> {
+    pub fn new(scene: &'a Scene<'a>, mode: Mode, finished: bool, image: Option<Image>) -> Survivor<'a> {
         let case = scene.case;
-        Survivor { scene, case, mode, finished, mqd: -1, received: Vec::new(), earlier: 0, woken: None }
+        Survivor { scene, case, mode, finished, mqd: -1, received: Vec::new(), earlier: 0, woken: None, image }
     }
 
     /// Does everything; how long it took to send and receive, and how much the dead one had done.
@@ -54,10 +57,14 @@ impl<'a> Survivor<'a> {
         if self.mode.looks && self.case.act.registers() {
             self.registers_at_once()?;
         }
+        if self.image.is_none() {
+            self.image = self.scene.image();
+        }
         self.go_on()?;
         let took = start.elapsed();
         self.drain()?;
         self.account()?;
+        self.words()?;
         self.fill_and_empty()?;
         if self.case.act.registers() || self.case.other == Other::Registrant {
             self.registration_is_right()?;
@@ -192,6 +199,11 @@ impl<'a> Survivor<'a> {
         Ok(())
     }
 
+    /// They are as `docs/format.md` demands, once everybody has done what was begun.
+    fn words(&self) -> Result<(), String> {
+        self.image.as_ref().ok_or("there is no file")?.check()
+    }
+
     /// Exactly as many messages as the capacity says, and poll and `mq_getattr` say so, too.
     fn fill_and_empty(&mut self) -> Result<(), String> {
         self.poller_sees(OUT, "the empty queue")?;
@@ -200,6 +212,7 @@ impl<'a> Survivor<'a> {
         self.poller_sees(IN, "the full queue")?;
         self.empty()?;
         self.comes_to_show(OUT, "empty")?;
+        self.words()?;
         self.poller_sees(OUT, "the queue that is empty again")
     }
 
