@@ -5,7 +5,7 @@
 //! by itself in the end and at once after each operation of the survivor's; that a living registrant is told once, and only once, if
 //! a message lies there that nobody will take; that a dead one's place is free; and that nobody hangs.
 //!
-//! It drives the real library through its public face, but for two words of the file, which tell how far a dead one got. The
+//! It drives the real library through its public face, but for a few words of the file, which tell how far the dying one got. The
 //! threads of a living poller or registrant are in a process of their own. A victim that arms or registers has such a thread, too: that one
 //! is not stepped, runs beside the one that is, and dies with it.
 //!
@@ -18,8 +18,9 @@ use common::format::Image;
 use common::kill::{self, Mode, Outcome, Plan};
 use common::lanes::{Job, Program};
 use common::step::{self, Child, Victim, read_line};
+use common::waker::Waker;
 use common::way::{Leaps, Stand, Way};
-use common::{asleep, identify, payload, readable, scratch};
+use common::{identify, payload, readable, scratch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -243,9 +244,8 @@ impl kill::Case for Case {
         Some(self.whole)
     }
 
-    /// Where somebody else polls, too, there is nothing to be seen of the victim's polling.
     fn grows(&self) -> bool {
-        !(self.polled && matches!(self.act, Act::Arm | Act::DropArmed))
+        true
     }
 
     fn measure(&self, mode: Mode) -> Result<Way, String> {
@@ -312,11 +312,6 @@ struct Scene<'a> {
     companion: Option<Child>,
     /// A line for each time that the registrant is told.
     told: Pipe,
-    waker: Option<Child>,
-    /// Tells the waker that there is nobody to wake any more.
-    in_vain: Pipe,
-    /// Whether the waker has sent.
-    woke: bool,
 }
 
 impl<'a> Scene<'a> {
@@ -332,8 +327,7 @@ impl<'a> Scene<'a> {
             queue.try_send(&payload(id, *length), PRIORITY).expect("what is there before");
         }
         drop(queue);
-        let mut scene =
-            Scene { case, dir, options, companion: None, told: pipe(), waker: None, in_vain: pipe(), woke: false };
+        let mut scene = Scene { case, dir, options, companion: None, told: pipe() };
         scene.start_companion()?;
         Ok(scene)
     }
@@ -366,33 +360,6 @@ impl<'a> Scene<'a> {
         read_line(&here.0).map(drop).map_err(|error| format!("the companion: {error}"))
     }
 
-    /// Starts one who sends as soon as the victim sleeps.
-    fn start_waker(&mut self, victim: u32) {
-        let waker = Child::fork(|| {
-            let queue = self.options.open("/q").expect("the waker opens");
-            let blocked = || queue.stat().is_ok_and(|stat| stat.counters.recv_blocked > 0);
-            while !(asleep(victim) && blocked() && asleep(victim)) {
-                if readable(self.in_vain.0.as_raw_fd(), Duration::ZERO) {
-                    return false;
-                }
-                std::thread::sleep(Duration::from_micros(100));
-            }
-            queue.send(&payload(WAKER, SMALL), PRIORITY).is_ok()
-        });
-        self.waker = Some(waker);
-    }
-
-    /// The victim is dead: waits for the end of the waker.
-    fn end_waker(&mut self) -> Result<(), String> {
-        let Some(mut waker) = self.waker.take() else { return Ok(()) };
-        self.in_vain.1.write_all(b"x").map_err(|error| error.to_string())?;
-        let pid = waker.0.expect("just forked");
-        let status = step::wait_bounded(pid).ok_or("the waker hangs")?;
-        waker.0 = None;
-        self.woke = status == 0;
-        if status == 0 || libc::WIFEXITED(status) { Ok(()) } else { Err(format!("the waker ended with {status:#x}")) }
-    }
-
     fn path(&self) -> PathBuf {
         self.dir.path().join("chappe.mq.q")
     }
@@ -414,15 +381,14 @@ impl<'a> Scene<'a> {
     /// How much was done of what leaves traces other than messages: `docs/format.md` has the words.
     fn traces(&self) -> usize {
         let registered = matches!(self.word(644) & 3, 1 | 2);
-        let polled = self.word(708) == 1;
+        // The companion polls as well, or not.
+        let polls = || Image::open(&self.path()).map_or(0, |image| image.polling()) > usize::from(self.case.polled);
         let here = |yes: bool| usize::from(yes);
         match self.case.act {
             Act::Notify => here(registered),
             Act::Cancel | Act::DropRegistered => here(!registered),
-            Act::Arm if !self.case.polled => here(polled),
-            Act::DropArmed if !self.case.polled => here(!polled),
-            // Somebody else polls, too: there is nothing to be seen of it.
-            Act::Arm | Act::DropArmed => 1,
+            Act::Arm => here(polls()),
+            Act::DropArmed => here(!polls()),
             Act::Doorbell => here(self.bell_path().is_some()) + here(self.word(720) != 0),
             Act::RemoveName | Act::Unlink => here(!self.path().exists()) + here(self.bell_path().is_none()),
             _ => 0,
@@ -439,6 +405,8 @@ struct Set<'a> {
     // The first to go.
     victim: Victim,
     survivor: Option<Child>,
+    /// Sends as soon as the victim sleeps.
+    waker: Option<Waker>,
     scene: Scene<'a>,
     go: Pipe,
     report: Pipe,
@@ -446,14 +414,14 @@ struct Set<'a> {
 
 impl<'a> Set<'a> {
     fn new(case: &'a Case, mode: Mode) -> Result<Set<'a>, String> {
-        let mut scene = Scene::new(case)?;
+        let scene = Scene::new(case)?;
         let (go, report) = (pipe(), pipe());
         let survivor = mode.attached.then(|| start_survivor(&scene, mode, &go.0, &report)).transpose()?;
         let victim = Victim::start(|| Stage::new(case.act, &scene.options), None)?;
-        if case.act == Act::Woken {
-            scene.start_waker(victim.pid() as u32);
-        }
-        Ok(Set { victim, survivor, scene, go, report })
+        let waits = |stat: &QueueStat| stat.counters.recv_blocked > 0;
+        let send = |queue: &Queue| queue.send(&payload(WAKER, SMALL), PRIORITY).is_ok();
+        let waker = (case.act == Act::Woken).then(|| Waker::start(victim.pid() as u32, &scene.options, waits, send));
+        Ok(Set { victim, survivor, waker, scene, go, report })
     }
 }
 
@@ -462,13 +430,14 @@ impl<'a> Set<'a> {
 fn one_kill(case: &Case, way: &Way, k: usize, mode: Mode, leaps: Leaps) -> Result<Outcome, String> {
     let mut set = Set::new(case, mode)?;
     let stand = set.victim.follow(way, k, leaps)?;
-    set.victim.child.kill();
-    set.scene.end_waker()?;
+    // Before the death: an attendant that lives puts right at once what the dead one left, and nothing is to be seen of it then.
     let done = set.scene.traces();
+    set.victim.child.kill();
+    let woke = set.waker.take().map_or(Ok(false), Waker::end)?;
     if set.survivor.is_none() {
         set.survivor = Some(start_survivor(&set.scene, mode, &set.go.0, &set.report)?);
     }
-    writeln!(set.go.1, "{}{}", done, usize::from(set.scene.woke)).map_err(|error| error.to_string())?;
+    writeln!(set.go.1, "{}{}", done, usize::from(woke)).map_err(|error| error.to_string())?;
     let text = read_line(&set.report.0).map_err(|error| format!("the survivor hangs or died: {error}"))?;
     let words: Option<Vec<u64>> =
         text.strip_prefix("found ").and_then(|rest| rest.split(' ').map(|word| word.parse().ok()).collect());

@@ -10,7 +10,8 @@
 //!   be taken for dead, and nobody may be in the other's way for good.
 //!
 //! It drives the real library through its public face; only the checker in `common/format.rs` knows the layout. What cannot be stepped, and
-//! the variables that choose the instructions, are at the head of `common/kill.rs`. Blocking waits are left out of what is stepped.
+//! the variables that choose the instructions, are at the head of `common/kill.rs`. Rows whose operation `waits` have one who gives the victim what it
+//! waits for as soon as it sleeps.
 //!
 //! - `CHAPPE_KILL_PAIRS=20` kills the repairing process at 20 instructions of its repair after a death at each of 20
 //!   instructions of the first; 6 without it, and none in a debug build, where a repair has some 200000 instructions. With
@@ -25,6 +26,7 @@ use common::format::{self, Image};
 use common::kill::{self, Deaths, Mode, Outcome, PATIENCE, Plan, Row};
 use common::lanes::{Job, Program};
 use common::step::{self, At, Child, Victim, read_line};
+use common::waker::Waker;
 use common::way::{Leaps, Stand, Way};
 use common::{asleep, identify, number, payload, readable, scratch};
 use std::cell::OnceCell;
@@ -53,6 +55,9 @@ const SURVIVOR: u64 = 4000;
 const FILLER: u64 = 5000;
 const COMPANION: u64 = 6000;
 
+/// How long who waits in vain does so.
+const A_MOMENT: Duration = Duration::from_millis(1);
+
 /// The priority of whoever does not care.
 const USUAL: u16 = 5;
 
@@ -63,6 +68,10 @@ const USUAL: u16 = 5;
 enum Act {
     Send(usize),
     TrySend(usize),
+    /// One that waits for room until its time runs out.
+    SendInVain(usize),
+    /// One that waits for room until somebody makes some.
+    SendWaits(usize),
     SendMany(&'static [usize]),
     TrySendMany(&'static [usize]),
     /// The first call through a handle that was inherited by fork.
@@ -70,6 +79,10 @@ enum Act {
     InheritedRecv,
     Recv,
     TryRecv,
+    /// One that waits for a message until its time runs out.
+    RecvInVain,
+    /// One that waits for a message until somebody sends one.
+    RecvWaits,
     RecvInto,
     RecvMany(usize),
     TryRecvMany(usize),
@@ -79,6 +92,8 @@ enum Act {
     Close,
     Unlink,
     Open,
+    /// `create`, where the queue is there already.
+    Join,
     Create,
     /// A queue that goes with the victim, whose death ends it.
     CreateEphemeral,
@@ -93,6 +108,11 @@ impl Act {
             Act::Send(length) => format!("send {length}"),
             Act::TrySend(length) => format!("try_send {length}"),
             Act::SendMany(lengths) => format!("send_many {lengths:?}"),
+            Act::SendInVain(length) => format!("send {length} that waits in vain"),
+            Act::SendWaits(length) => format!("send {length} that waits"),
+            Act::RecvInVain => "recv that waits in vain".to_owned(),
+            Act::RecvWaits => "recv that waits".to_owned(),
+            Act::Join => "create, it is there".to_owned(),
             Act::InheritedSend(length) => format!("fork, send {length}"),
             Act::TrySendMany(lengths) => format!("try_send_many {lengths:?}"),
             Act::InheritedRecv => "fork, recv".to_owned(),
@@ -110,7 +130,11 @@ impl Act {
     /// The lengths of what it sends.
     fn sends(self) -> Vec<usize> {
         match self {
-            Act::Send(length) | Act::TrySend(length) | Act::InheritedSend(length) => vec![length],
+            Act::Send(length)
+            | Act::TrySend(length)
+            | Act::SendInVain(length)
+            | Act::SendWaits(length)
+            | Act::InheritedSend(length) => vec![length],
             Act::SendMany(lengths) | Act::TrySendMany(lengths) => lengths.to_vec(),
             _ => Vec::new(),
         }
@@ -127,7 +151,12 @@ impl Act {
     }
 
     fn needs_handle(self) -> bool {
-        !self.makes_queue() && !self.inherits() && !matches!(self, Act::Open | Act::Unlink)
+        !self.makes_queue() && !self.inherits() && !matches!(self, Act::Open | Act::Join | Act::Unlink)
+    }
+
+    /// Whether it sleeps until another process does something.
+    fn waits(self) -> bool {
+        matches!(self, Act::SendWaits(_) | Act::RecvWaits)
     }
 
     fn inherits(self) -> bool {
@@ -136,7 +165,11 @@ impl Act {
 
     /// Whether its way through the operation is a long one.
     fn long(self) -> bool {
-        matches!(self, Act::Open | Act::Unlink | Act::RecvMany(_) | Act::Create | Act::CreateEphemeral | Act::Peek)
+        self.waits()
+            || matches!(
+                self,
+                Act::Open | Act::Join | Act::Unlink | Act::RecvMany(_) | Act::Create | Act::CreateEphemeral | Act::Peek
+            )
     }
 
     /// Whether there is no queue before the victim makes one.
@@ -175,6 +208,7 @@ impl Stage {
     fn play_without_handle(&mut self) -> Result<(), Box<dyn std::error::Error>> {
         match self.act {
             Act::Open => self.handle = Some(self.options.open("/q")?),
+            Act::Join => self.handle = Some(self.options.create("/q")?),
             Act::Create | Act::CreateEphemeral => self.handle = Some(self.options.create_new("/q")?),
             Act::Unlink => self.options.unlink("/q")?,
             other => unreachable!("{other:?} has a handle"),
@@ -188,7 +222,7 @@ impl step::Stage for Stage {
     fn play(&mut self) -> Result<(), Box<dyn std::error::Error>> {
         let Some(queue) = &self.handle else { return self.play_without_handle() };
         match self.act {
-            Act::Send(_) | Act::InheritedSend(_) => {
+            Act::Send(_) | Act::SendWaits(_) | Act::InheritedSend(_) => {
                 queue.send(&self.messages[0].0, USUAL)?;
                 self.count = 1;
             }
@@ -196,6 +230,10 @@ impl step::Stage for Stage {
                 Ok(()) => self.count = 1,
                 Err(SendError::Full) => {}
                 Err(error) => return Err(error.into()),
+            },
+            Act::SendInVain(_) => match queue.send_timeout(&self.messages[0].0, USUAL, A_MOMENT) {
+                Err(SendError::TimedOut) => {}
+                other => return Err(format!("{other:?} instead of TimedOut").into()),
             },
             Act::SendMany(_) => {
                 queue.send_many(&self.messages)?;
@@ -206,7 +244,11 @@ impl step::Stage for Stage {
                 Err(error) if error.error == SendError::Full => self.count = error.sent,
                 Err(error) => return Err(error.into()),
             },
-            Act::Recv | Act::InheritedRecv => self.got.push(queue.recv()?.data),
+            Act::RecvInVain => match queue.recv_into_timeout(&mut self.buffer, A_MOMENT) {
+                Err(RecvError::TimedOut) => {}
+                other => return Err(format!("{other:?} instead of TimedOut").into()),
+            },
+            Act::Recv | Act::RecvWaits | Act::InheritedRecv => self.got.push(queue.recv()?.data),
             Act::TryRecv => match queue.try_recv() {
                 Ok(message) => self.got.push(message.data),
                 Err(RecvError::Empty) => {}
@@ -226,7 +268,9 @@ impl step::Stage for Stage {
             Act::Purge => self.count = queue.purge()?,
             Act::Close => queue.close()?,
             Act::Drop | Act::DropEphemeral => drop(self.handle.take()),
-            Act::Unlink | Act::Open | Act::Create | Act::CreateEphemeral => unreachable!("these have no handle"),
+            Act::Unlink | Act::Open | Act::Join | Act::Create | Act::CreateEphemeral => {
+                unreachable!("these have no handle")
+            }
         }
         Ok(())
     }
@@ -288,6 +332,8 @@ impl Case {
         let whole = match act {
             Act::Close | Act::Create | Act::CreateEphemeral | Act::DropEphemeral => 1,
             Act::Unlink => 2,
+            Act::SendInVain(_) => 0,
+            Act::RecvWaits => 1,
             _ => act.sends().len() + act.takes(before.len()),
         };
         Case {
@@ -359,6 +405,9 @@ impl Case {
         }
         let beside = self.beside.iter().flat_map(|beside| beside.act.sends());
         all.extend((COMPANION..).zip(beside).map(|(id, _)| (id, USUAL)));
+        if matches!(self.act, Act::RecvWaits) {
+            all.push((COMPANION, USUAL));
+        }
         if self.asleep == Asleep::Sender {
             all.push((SLEEPER, USUAL));
         }
@@ -385,7 +434,7 @@ impl kill::Case for Case {
     }
 
     fn leaps(&self) -> Leaps {
-        if self.asleep == Asleep::Nobody { Leaps::Any } else { Leaps::First }
+        if self.asleep == Asleep::Nobody && !self.act.waits() { Leaps::Any } else { Leaps::First }
     }
 
     fn patient(&self) -> bool {
@@ -433,6 +482,11 @@ fn cases() -> Vec<Case> {
         Case::new(Act::Send(SMALL), "a receiver asleep, nobody else", &[]).asleep(Asleep::Receiver).patient(),
         Case::new(Act::TrySend(SMALL), "one message", &one),
         Case::new(Act::TrySend(SMALL), "full", &full).whole(0),
+        Case::new(Act::TrySend(SMALL), "full, a sender asleep", &full).whole(0).asleep(Asleep::Sender),
+        Case::new(Act::SendInVain(SMALL), "full", &full),
+        Case::new(Act::SendInVain(SMALL), "full, a sender asleep", &full).asleep(Asleep::Sender),
+        Case::new(Act::SendWaits(SMALL), "full", &full),
+        Case::new(Act::SendWaits(LARGE), "capacity 1, full", &one).capacity(1),
         Case::new(Act::SendMany(&[SMALL, SMALL, SMALL]), "one message", &one),
         Case::new(Act::SendMany(&[LARGE, SMALL, LARGE]), "empty", &[]),
         Case::new(Act::SendMany(&[SMALL, SMALL]), "a receiver asleep", &[]).asleep(Asleep::Receiver),
@@ -457,11 +511,18 @@ fn cases() -> Vec<Case> {
         Case::new(Act::RecvInto, "a large message and one", &large),
         Case::new(Act::TryRecv, "three messages", &three),
         Case::new(Act::TryRecv, "empty", &[]),
+        Case::new(Act::TryRecv, "a receiver asleep", &[]).asleep(Asleep::Receiver),
+        Case::new(Act::RecvInVain, "empty", &[]),
+        Case::new(Act::RecvInVain, "a receiver asleep", &[]).asleep(Asleep::Receiver),
+        Case::new(Act::RecvWaits, "empty", &[]),
+        Case::new(Act::RecvMany(3), "one message", &one),
+        Case::new(Act::TryRecvMany(3), "empty", &[]),
         Case::new(Act::RecvMany(3), "mixed, full", &mixed),
         Case::new(Act::RecvMany(3), "small, full", &full),
         Case::new(Act::RecvMany(3), "full, a sender asleep", &full).asleep(Asleep::Sender),
         Case::new(Act::TryRecvMany(3), "three messages", &three),
         Case::new(Act::TryRecv, "a sender asleep", &full).asleep(Asleep::Sender),
+        Case::new(Act::Peek, "empty", &[]),
         Case::new(Act::Peek, "one message", &one),
         Case::new(Act::Peek, "mixed, full", &mixed),
         Case::new(Act::Peek, "a sender asleep", &full).asleep(Asleep::Sender),
@@ -482,6 +543,7 @@ fn cases() -> Vec<Case> {
         Case::new(Act::Unlink, "a receiver asleep, nobody else", &[]).asleep(Asleep::Receiver).patient(),
         Case::new(Act::Purge, "a sender asleep", &full).asleep(Asleep::Sender),
         Case::new(Act::Purge, "a sender asleep, nobody else", &full).asleep(Asleep::Sender).patient(),
+        Case::new(Act::Join, "three messages", &three),
         Case::new(Act::Create, "nothing there", &[]).fresh(),
         Case::new(Act::CreateEphemeral, "nothing there", &[]).fresh(),
         Case::new(Act::DropEphemeral, "nothing in it", &[]).fresh(),
@@ -685,6 +747,8 @@ struct Set<'a> {
     scene: Scene<'a>,
     companion: Option<Victim>,
     victim: Victim,
+    /// Gives a victim that waits what it waits for.
+    waker: Option<Waker>,
     survivor: Option<Child>,
     go: Pipe,
     report: Pipe,
@@ -710,7 +774,8 @@ impl<'a> Set<'a> {
             strayed |= first.follow(way, *k, Leaps::Any)? == Stand::Astray;
             first.child.kill();
         }
-        Ok(Set { case, scene, companion, victim, survivor, go, report, told, strayed })
+        let waker = case.act.waits().then(|| start_waker(case.act, &scene, victim.pid() as u32));
+        Ok(Set { case, scene, companion, victim, waker, survivor, go, report, told, strayed })
     }
 
     fn go(&mut self) -> Result<(), String> {
@@ -732,6 +797,10 @@ impl<'a> Set<'a> {
             self.survivor = Some(start_survivor(&self.scene, mode, &self.go.0, &self.report)?);
         }
         let mut told = Told::default();
+        if self.waker.take().map_or(Ok(false), Waker::end)? {
+            let receives = matches!(self.case.act, Act::SendWaits(_));
+            told = if receives { Told { count: 0, ids: vec![BEFORE] } } else { Told { count: 1, ids: Vec::new() } };
+        }
         if self.case.beside.is_some() {
             self.meet()?;
             self.companion.as_mut().expect("it was started").finish()?;
@@ -763,6 +832,22 @@ fn start_victim(act: Act, options: &QueueOptions, first_id: u64, tell: Option<&P
     // The handle to inherit is opened by the parent, as it must be, and left to the child alone.
     let mut handle = act.inherits().then(|| options.open("/q").expect("the parent opens"));
     Victim::start(|| Stage::new(act, options, first_id, handle.take()), tell)
+}
+
+/// Starts one that receives a message, or sends one, when the victim sleeps.
+fn start_waker(act: Act, scene: &Scene, victim: u32) -> Waker {
+    match act {
+        Act::RecvWaits => {
+            let waits = |stat: &QueueStat| stat.counters.recv_blocked > 0;
+            let send = |queue: &Queue| queue.send(&payload(COMPANION, SMALL), USUAL).is_ok();
+            Waker::start(victim, &scene.options, waits, send)
+        }
+        _ => {
+            let waits = |stat: &QueueStat| stat.counters.send_blocked > 0;
+            let receive = |queue: &Queue| queue.recv().is_ok_and(|message| name(&message.data) == BEFORE);
+            Waker::start(victim, &scene.options, waits, receive)
+        }
+    }
 }
 
 /// Starts one that stops with a slot in its hands.
@@ -1148,7 +1233,8 @@ fn judge(case: &Case, report: &Report, mode: Mode, told: &Told) -> Result<usize,
     let missing: Vec<u64> = everything.iter().map(|(id, _)| *id).filter(|id| !ids.contains(id)).collect();
     let ended = report.closed || report.unlinked;
     let companions = COMPANION..COMPANION + told.count as u64;
-    let whole_sends = |id: &u64| [SLEEPER, SURVIVOR].contains(id) || companions.contains(id);
+    let takes_companions = matches!(case.act, Act::RecvWaits);
+    let whole_sends = |id: &u64| [SLEEPER, SURVIVOR].contains(id) || companions.contains(id) && !takes_companions;
     if !ended && missing.iter().any(whole_sends) {
         return fault("lost, though its send returned");
     }
@@ -1160,6 +1246,7 @@ fn judge(case: &Case, report: &Report, mode: Mode, told: &Told) -> Result<usize,
         Act::Unlink => usize::from(!report.named) + usize::from(report.unlinked),
         Act::Create | Act::CreateEphemeral => usize::from(report.named),
         Act::DropEphemeral => usize::from(!report.named),
+        Act::RecvWaits => missing.iter().filter(|id| companions.contains(id)).count(),
         _ => sent + taken,
     };
     if matches!(case.act, Act::Unlink) && report.unlinked && report.named {

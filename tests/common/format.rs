@@ -77,6 +77,13 @@ impl Image {
         owner > 0 && owner <= u64::from(self.u32(336)) && self.entry(owner as u32 - 1) & 3 == 1
     }
 
+    /// How many participants' entries say that they poll the doorbell.
+    pub fn polling(&self) -> usize {
+        let polls =
+            |index: u32| self.entry(index) & 3 == 1 && self.u32(ATTACH * 3 + 64 * u64::from(index) + 52) >> 31 == 1;
+        (0..self.u32(336)).filter(|index| polls(*index)).count()
+    }
+
     /// Of these places of a sound file, those whose number may be one more without a complaint of the checker's.
     pub fn blind_spots(&self, path: &Path, places: &[u64]) -> Vec<u64> {
         let file = File::options().write(true).open(path).expect("the file may be written");

@@ -68,11 +68,12 @@ impl Program {
             let Some(job) = jobs.get(usize::from(u16::from_be_bytes(next))) else { return true };
             let mut row = (job.run)();
             row.print(&job.title);
-            let (points, faults, slept) = (row.points.len(), row.faults.len(), row.slept.iter().max().copied());
+            let (points, faults) = (row.points.len(), row.faults.len());
             let mut text =
                 format!("row {} {} {points} {faults} {} {}", row.instructions, row.kills, row.strayed, row.repeated);
             row.took.iter().for_each(|time| text += &format!(" {}", time.as_nanos()));
-            _ = write!(text, "\nslept {} {}\n", slept.unwrap_or_default().as_nanos(), job.title);
+            row.slept.iter().for_each(|time| _ = write!(text, "\nslept {} {}", time.as_nanos(), job.title));
+            text.push('\n');
             page.write_all(text.as_bytes()).expect("the book");
         }
     }
@@ -81,11 +82,12 @@ impl Program {
 /// Prints what all rows come to; how many there were, and how many of them had faults.
 fn summary(text: &str, elapsed: Duration) -> (usize, usize) {
     let (mut sums, mut times, mut rows, mut failed) = ([0; 6], Vec::new(), 0, 0);
-    let mut slept = (0, "nobody");
+    let (mut sleeps, mut sleepiest) = (Vec::new(), "nobody");
     for line in text.lines() {
-        if let Some(rest) = line.strip_prefix("slept ") {
-            let (time, title) = rest.split_once(' ').unwrap_or(("0", rest));
-            slept = slept.max((time.parse::<u64>().unwrap_or(0), if time == "0" { "nobody" } else { title }));
+        if let Some((time, title)) = line.strip_prefix("slept ").and_then(|rest| rest.split_once(' ')) {
+            let time = Duration::from_nanos(time.parse().expect("it was written as a number"));
+            sleepiest = if sleeps.iter().all(|other| *other < time) { title } else { sleepiest };
+            sleeps.push(time);
             continue;
         }
         let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
@@ -95,6 +97,7 @@ fn summary(text: &str, elapsed: Duration) -> (usize, usize) {
         failed += usize::from(numbers[3] > 0);
     }
     times.sort_unstable();
+    sleeps.sort_unstable();
     let [instructions, kills, distinct, faults, strayed, repeated] = sums;
     let [p50, p99, max] = [50, 99, 100].map(|percent| milliseconds(share(&times, percent)));
     println!(
@@ -103,7 +106,11 @@ fn summary(text: &str, elapsed: Duration) -> (usize, usize) {
     println!(
         "survivors' own calls: p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms; {repeated} kills repeated for time"
     );
-    println!("longest sleep of one whom the dead one did not wake: {} ms ({})", slept.0 / 1_000_000, slept.1);
+    let [p50, p99, max] = [50, 99, 100].map(|percent| milliseconds(share(&sleeps, percent)));
+    println!(
+        "{} sleeps of one whom the dead one did not wake: p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms ({sleepiest})",
+        sleeps.len()
+    );
     println!("{elapsed:.1?}");
     (rows, failed)
 }

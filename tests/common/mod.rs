@@ -16,6 +16,7 @@ pub mod semaphore;
 pub mod shared;
 pub mod step;
 pub mod traffic;
+pub mod waker;
 pub mod way;
 
 use std::io::{BufRead, Read, Write};
