@@ -10,6 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 pub(crate) enum Wait {
     /// Not at all: the `try_` forms.
     No,
+    /// As [`No`](Wait::No), and for the lock only a few milliseconds: those who make others wait meanwhile.
+    Briefly,
     /// Until this instant.
     Until(Instant),
     /// Until the wall clock shows this.
@@ -27,7 +29,7 @@ impl Wait {
     /// The time left, no more than `bound`; `None` when it has run out.
     pub(crate) fn left(self, bound: Duration) -> Option<Duration> {
         match self {
-            Wait::No => None,
+            Wait::No | Wait::Briefly => None,
             Wait::Forever => Some(bound),
             Wait::Until(instant) => {
                 let left = instant.saturating_duration_since(Instant::now());

@@ -8,7 +8,7 @@ use common::{NET, Worker, asleep, hear, say, scratch, until};
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::channel;
@@ -22,6 +22,8 @@ const BETWEEN: PollFlags = PollFlags::IN.union(PollFlags::OUT);
 #[test]
 fn role() {
     common::play(&[
+        ("kept lock", part_kept_lock),
+        ("arms and forks", part_arms_and_forks),
         ("send", part_send),
         ("receive", part_receive),
         ("fork", part_fork),
@@ -357,6 +359,87 @@ fn a_fork_child_that_drops_a_polled_queue_lets_it_go() {
     queue.doorbell(Access::Both).unwrap();
     let mut worker = Worker::start("fork", &[dir.path().to_str().unwrap()]);
     worker.expect("0 0");
+}
+
+/// Attendants waited for the lock of a queue, half a second twice, under a mutex that every fork of the process waits for, and so do the
+/// attendants of its other queues: one who keeps the lock held up all of them.
+#[test]
+fn a_lock_that_is_kept_does_not_hold_up_the_forks_of_who_polls() {
+    const QUEUES: usize = 8;
+    let dir = scratch();
+    let name = |number: usize| format!("/q{number}");
+    let queues: Vec<Queue> = (0..QUEUES).map(|number| options(dir.path()).create(name(number)).unwrap()).collect();
+    let mut worker = Worker::start("kept lock", &[dir.path().to_str().unwrap(), &QUEUES.to_string()]);
+    worker.expect("polls");
+    for number in 0..QUEUES {
+        let file = std::fs::File::options().write(true).open(dir.path().join(format!("chappe.mq.q{number}"))).unwrap();
+        // The lock word: it names this process, which is the first participant, and lives.
+        file.write_all_at(&1u32.to_ne_bytes(), 512).unwrap();
+    }
+    let start = Instant::now();
+    worker.tell("go");
+    worker.expect("forked");
+    println!("{:?}", start.elapsed());
+    drop(queues);
+}
+
+/// Forks so often that it takes more than a minute if each fork waits for an attendant that waits for a lock.
+fn part_kept_lock(arguments: &[String]) {
+    let queues: usize = arguments[1].parse().unwrap();
+    let open = |number: usize| options(Path::new(&arguments[0])).open(format!("/q{number}")).unwrap();
+    let queues: Vec<Queue> = (0..queues).map(open).collect();
+    queues.iter().for_each(|queue| queue.arm_doorbell().unwrap());
+    say("polls");
+    hear();
+    for _ in 0..100 {
+        // SAFETY: the child ends at once.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: it takes a number.
+            unsafe { libc::_exit(0) }
+        }
+        // SAFETY: it takes a number, and a place that may be null.
+        assert_eq!(unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) }, child);
+    }
+    say("forked");
+    std::mem::forget(queues);
+}
+
+/// A child forked while another thread started the attendant found the handle's mutex taken, for ever: it could never poll.
+#[test]
+fn a_fork_while_another_thread_arms_leaves_the_child_able_to() {
+    let dir = scratch();
+    options(dir.path()).create("/q").unwrap();
+    let mut worker = Worker::start("arms and forks", &[dir.path().to_str().unwrap()]);
+    worker.expect("0 of 200");
+}
+
+fn part_arms_and_forks(arguments: &[String]) {
+    let mut unable = 0;
+    for round in 0..200u64 {
+        let (queue, start) = (options(Path::new(&arguments[0])).open("/q").unwrap(), Barrier::new(2));
+        thread::scope(|scope| {
+            let armed = scope.spawn(|| {
+                start.wait();
+                queue.arm_doorbell()
+            });
+            start.wait();
+            (0..round * 20).for_each(|_| std::hint::spin_loop());
+            // SAFETY: the child goes on here only, and ends.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                let able = queue.arm_doorbell().is_ok();
+                // SAFETY: it takes a number.
+                unsafe { libc::_exit(i32::from(!able)) }
+            }
+            let mut status = 0;
+            // SAFETY: the status lives through the call.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            unable += u32::from(status != 0);
+            armed.join().unwrap().unwrap();
+        });
+    }
+    say(format!("{unable} of 200"));
 }
 
 fn part_closed(arguments: &[String]) {

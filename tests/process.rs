@@ -10,8 +10,10 @@ use common::mount::{give_room, mount_small, take_room, unshare};
 use common::{NET, Worker, asleep, hear, identify, payload, say, scratch, until};
 use std::collections::HashSet;
 use std::ffi::CString;
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,10 @@ fn role() {
         ("ephemeral", part_ephemeral),
         ("forked", part_forked),
         ("forked huge", part_forked_huge),
+        ("opens and forks", part_opens_and_forks),
+        ("number of another", part_number_of_another),
+        ("cancelled", part_cancelled),
+        ("name byte", part_name_byte),
         ("exec", part_exec),
         ("signal", part_signal),
         ("interrupted", part_interrupted),
@@ -334,6 +340,46 @@ fn an_ephemeral_queue_goes_when_its_creator_is_killed() {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         assert_eq!(guest.send(b"x", 0), Err(SendError::Unlinked));
     }
+}
+
+/// Who looked after the dead waited for whoever had the byte of the name, and every fork, opening and closing of the process waited for
+/// him: for ever, if somebody who may only read the file keeps the byte.
+#[test]
+fn a_name_byte_that_is_kept_stops_nobody_who_looks_after_the_dead() {
+    let dir = scratch();
+    let path = dir.path().to_str().unwrap();
+    let mut creator = Worker::start("ephemeral", &[path]);
+    creator.expect("ready");
+    let mut guest = Worker::start("name byte", &[path]);
+    guest.expect("ready");
+    let file = dir.path().join("chappe.mq.q");
+    let keeps = std::fs::File::open(&file).unwrap();
+    let byte = libc::flock {
+        l_type: libc::F_RDLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: (1 << 62) + 4096,
+        l_len: 1,
+        l_pid: 0,
+    };
+    // SAFETY: the descriptor is open, and the lock is a valid flock.
+    assert_eq!(unsafe { libc::fcntl(keeps.as_raw_fd(), libc::F_OFD_SETLK, &raw const byte) }, 0);
+    creator.kill();
+    assert_eq!(guest.ask("go"), "Err(Unlinked)");
+    guest.expect("forked");
+    guest.finish();
+    assert!(file.exists(), "the name goes when the byte is to be had");
+    drop(keeps);
+    assert!(matches!(options(dir.path()).open("/q"), Err(OpenError::NotFound { .. })));
+    assert!(!file.exists());
+}
+
+fn part_name_byte(arguments: &[String]) {
+    let queue = options(Path::new(&arguments[0])).open("/q").unwrap();
+    say("ready");
+    hear();
+    say(format!("{:?}", queue.recv_timeout(NET).map(drop)));
+    assert_eq!(reap(fork(|| ())), 0);
+    say("forked");
 }
 
 /// Each death in the middle of a call wakes one who sleeps, so that wakes are not lost. The one who was woken went to sleep again
@@ -692,6 +738,111 @@ fn part_forked_huge(arguments: &[String]) {
         queue.send(&huge, 0).unwrap();
         queue.try_recv().unwrap();
     }
+}
+
+/// A fork in the moment between another thread's opening of the file and its entry in the list of those that a child is given anew: the
+/// child shared the description, and kept the byte that was taken on it, and with it the parent alive.
+#[test]
+fn a_fork_while_another_thread_opens_shares_no_byte() {
+    let fixture = Fixture::new(8, 64);
+    let mut worker = fixture.start("opens and forks", &[]);
+    worker.expect("0 of 400");
+}
+
+/// Forks while another thread opens and closes the queue; each child stays until all has been opened that was being opened, and then
+/// looks which byte locks its descriptors have.
+fn part_opens_and_forks(arguments: &[String]) {
+    let (opened, over) = (&AtomicU32::new(0), &AtomicBool::new(false));
+    let dir = Path::new(&arguments[0]);
+    say("ready");
+    let mut sharing = 0;
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                drop(options(dir).open("/q").unwrap());
+                opened.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for _ in 0..400 {
+            let (mut go, mut goes) = std::io::pipe().unwrap();
+            let child = fork(|| {
+                _ = go.read_exact(&mut [0]);
+                let locked = std::fs::read_dir("/proc/self/fdinfo").unwrap().flatten();
+                let locked = locked.filter_map(|info| std::fs::read_to_string(info.path()).ok());
+                let count = locked.filter(|text| text.contains("OFDLCK")).count();
+                // SAFETY: it takes a number.
+                unsafe { libc::_exit(i32::from(count > 0)) }
+            });
+            let before = opened.load(Ordering::Relaxed);
+            until("it has opened twice", || opened.load(Ordering::Relaxed) >= before + 2);
+            goes.write_all(b"x").unwrap();
+            sharing += u32::from(reap(child) != 0);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    say(format!("{sharing} of 400"));
+}
+
+/// The child's descriptions are made anew under the numbers that the queue's files had; one of them was a program's own socket by
+/// then, which became `/dev/null` in the child.
+#[test]
+fn a_number_that_leads_elsewhere_is_left_alone_in_a_fork_child() {
+    let fixture = Fixture::new(8, 64);
+    let mut worker = fixture.start("number of another", &[]);
+    worker.expect("the child has it; the call: Err(System(9))");
+}
+
+fn part_number_of_another(arguments: &[String]) {
+    let queue = options(Path::new(&arguments[0])).open("/q").unwrap();
+    let leads_there = |fd: &i32| {
+        std::fs::read_link(format!("/proc/self/fd/{fd}"))
+            .is_ok_and(|link| link.to_string_lossy().contains("chappe.mq."))
+    };
+    let number = (3..100).find(leads_there).expect("the queue's descriptor");
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    // SAFETY: both are open; this is what a program does that closes what is not its own, and opens something else.
+    assert_eq!(unsafe { libc::dup2(ours.as_raw_fd(), number) }, number);
+    say("ready");
+    let child = fork(|| {
+        let link = |fd: i32| std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap();
+        let has_it = link(number) == link(ours.as_raw_fd());
+        let call = queue.len();
+        say(format!("the child {} it; the call: {:?}", if has_it { "has" } else { "lacks" }, call.map(drop)));
+    });
+    assert_eq!(reap(child), 0);
+    drop((ours, theirs));
+    // The number has an owner already.
+    std::mem::forget(queue);
+}
+
+/// A first call in a fork child attaches, and looked up the command's name by calls that a pending cancellation acts at: in the middle of
+/// the library.
+#[test]
+fn the_first_call_in_a_fork_child_is_no_cancellation_point() {
+    let fixture = Fixture::new(8, 64);
+    let mut worker = fixture.start("cancelled", &[]);
+    worker.expect("Ok(())");
+    worker.finish();
+    assert_eq!(fixture.queue.len().unwrap(), 1);
+}
+
+fn part_cancelled(arguments: &[String]) {
+    unsafe extern "C" {
+        fn pthread_setcancelstate(state: libc::c_int, old: *mut libc::c_int) -> libc::c_int;
+    }
+    const PTHREAD_CANCEL_DISABLE: libc::c_int = 1;
+    let queue = options(Path::new(&arguments[0])).open("/q").unwrap();
+    say("ready");
+    let child = fork(|| {
+        // SAFETY: it is the calling thread, which lives.
+        let asked = unsafe { libc::pthread_cancel(libc::pthread_self()) };
+        let sent = queue.try_send(b"x", 0);
+        // SAFETY: it takes a number, and a place that may be null.
+        unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, std::ptr::null_mut()) };
+        assert_eq!(asked, 0);
+        say(format!("{sent:?}"));
+    });
+    assert_eq!(reap(child), 0);
 }
 
 #[test]

@@ -76,7 +76,8 @@ impl Base {
     }
 
     fn remove_name(&self) -> bool {
-        let remove = |path: &PathBuf| setup::remove_name(self.member.fd(), path, self.member.facts());
+        // The roster is held: who has the name byte, and does not give it back, must not stop every fork of this process.
+        let remove = |path: &PathBuf| setup::try_remove_name(self.member.fd(), path, self.member.facts());
         self.path.as_ref().is_some_and(|path| remove(path).is_ok())
     }
 

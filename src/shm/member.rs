@@ -14,7 +14,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering, SPINS, bytelock, keeper, now, 
 use crate::sys::file::{self, Facts, File};
 use crate::sys::{held, process};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ const SLEEP_LONGEST: Duration = Duration::from_millis(50);
 /// How long a call that does not wait puts up with a holder that lives and does not run; a timed call, at the least.
 const PATIENCE: Duration = Duration::from_millis(500);
 const PATIENCE_TIMED: Duration = Duration::from_millis(100);
+const PATIENCE_BRIEF: Duration = Duration::from_millis(5);
 
 /// The identity of one that has not attached: of a fork generation that there never is.
 const NOBODY: u64 = (u32::MAX as u64) << 32;
@@ -86,7 +87,6 @@ impl<O: Object> Drop for Held<'_, O> {
 impl Member {
     /// A participant of the object that `fd` leads to; it has yet to [`attach`](Member::attach).
     pub(crate) fn new(fd: File, facts: Facts) -> Member {
-        process::enroll(fd.as_fd().as_raw_fd());
         Member {
             fd,
             facts,
@@ -425,7 +425,6 @@ impl Drop for Member {
             // The descriptor stays open: its locks go by themselves.
             let _ = bytelock::release_all(self.fd());
         }
-        process::dismiss(self.fd().as_raw_fd());
     }
 }
 
@@ -434,6 +433,7 @@ fn patience(wait: Wait) -> Option<Instant> {
     match wait {
         Wait::Forever => None,
         Wait::No => Some(now + PATIENCE),
+        Wait::Briefly => Some(now + PATIENCE_BRIEF),
         Wait::Until(instant) => Some(instant.max(now + PATIENCE_TIMED)),
         Wait::UntilWall(_) => {
             wait.left(PATIENCE).map_or(Some(now + PATIENCE_TIMED), |left| Some(now + left.max(PATIENCE_TIMED)))

@@ -357,8 +357,20 @@ fn lacks_means(error: &io::Error) -> bool {
 
 /// Removes a name if it leads to this file; false if it does not. Whoever removes a name holds the name byte of the file, so
 /// that nobody's look is out of date when they remove: else a new file of the same name could go instead.
-pub(crate) fn remove_name(fd: BorrowedFd<'_>, path: &Path, facts: Facts) -> io::Result<bool> {
+fn remove_name(fd: BorrowedFd<'_>, path: &Path, facts: Facts) -> io::Result<bool> {
     bytelock::take(fd, NAME_BYTE)?;
+    remove_if_it_leads_here(fd, path, facts)
+}
+
+/// As [`remove_name`], but `WouldBlock` if somebody else has the byte: for those who make others wait meanwhile.
+pub(crate) fn try_remove_name(fd: BorrowedFd<'_>, path: &Path, facts: Facts) -> io::Result<bool> {
+    if !bytelock::try_take(fd, NAME_BYTE)? {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    remove_if_it_leads_here(fd, path, facts)
+}
+
+fn remove_if_it_leads_here(fd: BorrowedFd<'_>, path: &Path, facts: Facts) -> io::Result<bool> {
     let leads_here = file::facts_at(path).map(|found| found.same_file(facts));
     let removed = match leads_here {
         Ok(true) => file::remove(path).map(|()| true),

@@ -1,6 +1,7 @@
 //! Files: opening one without being led astray, making one that has no name yet, reserving its pages.
 
 use super::held;
+use super::process::{self, Enrolled};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{self, AtFlags, FallocateFlags, Mode, OFlags, inotify};
 use rustix::io::Errno;
@@ -34,16 +35,19 @@ impl Facts {
     }
 }
 
-/// An open file of an object. Dropping it closes the descriptor, unless this process, as a command, holds a permit by a record lock
+/// An open file of an object. A fork child gets a description of its own under its number, but for what was opened elsewhere. Dropping it
+/// closes the descriptor, unless this process, as a command, holds a permit by a record lock
 /// on the file, which closing any descriptor of it would give back: then it stays open, as long as the process.
 pub(crate) struct File {
     fd: ManuallyDrop<OwnedFd>,
+    enrolled: Option<Enrolled>,
     disowned: AtomicBool,
 }
 
 impl File {
-    fn new(fd: OwnedFd) -> File {
-        File { fd: ManuallyDrop::new(fd), disowned: AtomicBool::new(false) }
+    fn new(open: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<File> {
+        let (fd, enrolled) = process::enroll(open)?;
+        Ok(File { fd: ManuallyDrop::new(fd), enrolled: Some(enrolled), disowned: AtomicBool::new(false) })
     }
 
     /// Somebody closed the descriptor under us: its number is nobody's, or another file's, and not to be closed again.
@@ -52,9 +56,10 @@ impl File {
     }
 }
 
+/// One on which no byte is ever taken.
 impl From<OwnedFd> for File {
     fn from(fd: OwnedFd) -> File {
-        File::new(fd)
+        File { fd: ManuallyDrop::new(fd), enrolled: None, disowned: AtomicBool::new(false) }
     }
 }
 
@@ -66,18 +71,18 @@ impl AsFd for File {
 
 impl Drop for File {
     fn drop(&mut self) {
-        if self.disowned.load(Ordering::Relaxed) {
-            return;
-        }
-        if held::is_held(self.as_fd()) {
-            // Also across a further exec. It was open already, and so can be left so.
-            let _ = keep_across_exec(self.as_fd());
+        process::dismiss(self.enrolled, || {
+            if self.disowned.load(Ordering::Relaxed) {
+                return;
+            }
             // SAFETY: it is taken here only, and not used afterwards.
-            held::keep(unsafe { ManuallyDrop::take(&mut self.fd) });
-        } else {
-            // SAFETY: it is dropped here only, and not used afterwards.
-            unsafe { ManuallyDrop::drop(&mut self.fd) };
-        }
+            let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
+            if held::is_held(fd.as_fd()) {
+                // Also across a further exec. It was open already, and so can be left so.
+                let _ = keep_across_exec(fd.as_fd());
+                held::keep(fd);
+            }
+        });
     }
 }
 
@@ -89,11 +94,10 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 
 /// Opens a file, or takes a descriptor of it that was left open.
 fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
-    let kept = held::kept(|| fs::lstat(path).ok().map(|stat| to_facts(&stat)), flags & OFlags::ACCMODE);
-    match kept {
-        Some(fd) => Ok(File::new(fd)),
-        None => Ok(File::new(fs::open(path, flags, Mode::empty())?)),
-    }
+    File::new(|| match held::kept(|| fs::lstat(path).ok().map(|stat| to_facts(&stat)), flags & OFlags::ACCMODE) {
+        Some(fd) => Ok(fd),
+        None => Ok(fs::open(path, flags, Mode::empty())?),
+    })
 }
 
 /// As [`open`], for reading only.
@@ -105,10 +109,10 @@ pub(crate) fn open_to_look(path: &Path) -> io::Result<File> {
 /// Opens the file behind a descriptor anew: another open file description, which holds none of the locks of the first.
 pub(crate) fn reopen(fd: BorrowedFd<'_>) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    match held::kept(|| facts(fd).ok(), OFlags::RDWR) {
-        Some(kept) => Ok(File::new(kept)),
-        None => Ok(File::new(fs::open(own_path(fd)?.as_c_str(), flags, Mode::empty())?)),
-    }
+    File::new(|| match held::kept(|| facts(fd).ok(), OFlags::RDWR) {
+        Some(kept) => Ok(kept),
+        None => Ok(fs::open(own_path(fd)?.as_c_str(), flags, Mode::empty())?),
+    })
 }
 
 /// The path that a descriptor was opened by, as the kernel remembers it.
@@ -124,16 +128,16 @@ pub(super) fn own_path(fd: BorrowedFd<'_>) -> io::Result<CString> {
 /// A new file in `dir` that has no name; [`name`] gives it one when it is complete, and a death before leaves nothing.
 pub(crate) fn create_unnamed(dir: &Path, mode: u32) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
-    let fd = fs::open(dir, flags, Mode::from_raw_mode(0o600))?;
-    fs::fchmod(&fd, Mode::from_raw_mode(mode))?;
-    Ok(File::new(fd))
+    let file = File::new(|| Ok(fs::open(dir, flags, Mode::from_raw_mode(0o600))?))?;
+    fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+    Ok(file)
 }
 
 /// A new file in memory that never has a name.
 pub(crate) fn create_anonymous(mode: u32) -> io::Result<File> {
-    let fd = fs::memfd_create(c"chappe", fs::MemfdFlags::CLOEXEC)?;
-    fs::fchmod(&fd, Mode::from_raw_mode(mode))?;
-    Ok(File::new(fd))
+    let file = File::new(|| Ok(fs::memfd_create(c"chappe", fs::MemfdFlags::CLOEXEC)?))?;
+    fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+    Ok(file)
 }
 
 /// Gives an unnamed file its name, atomically; a name that is taken is `AlreadyExists`.

@@ -1,10 +1,11 @@
 //! This process: who it is, how many CPUs it may use, and that it may fork.
 //!
 //! A fork child shares its parent's open file descriptions, and with them the byte locks that say "alive". So the roster
-//! keeps every such descriptor, and a fork handler gives the child descriptions of its own before it runs anything else.
+//! keeps every descriptor of an object's file, from its opening to its closing, and a fork handler gives the child descriptions of its own
+//! before it runs anything else.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
@@ -13,9 +14,33 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Counts the forks between the first process and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// Every descriptor that holds byte locks. Its mutex also serialises, within the process, everything that takes byte locks
+/// A descriptor of an object's file: its number, and the file to which it led. Somebody may close it under us, and the number stand for
+/// another file then.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Enrolled {
+    fd: RawFd,
+    device: u64,
+    inode: u64,
+}
+
+impl Enrolled {
+    fn of(fd: BorrowedFd<'_>) -> io::Result<Enrolled> {
+        let stat = rustix::fs::fstat(fd)?;
+        Ok(Enrolled { fd: fd.as_raw_fd(), device: stat.st_dev, inode: stat.st_ino })
+    }
+
+    /// The descriptor, if it leads to that file still. The roster is held, or this is a fork child that has one thread.
+    fn still(&self) -> Option<BorrowedFd<'_>> {
+        // SAFETY: it is open, for it is closed after it was dismissed, which needs the mutex that is held. Should somebody have closed
+        // it under us, it is only looked at unless it leads to the same file.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.fd) };
+        Enrolled::of(fd).is_ok_and(|now| now == *self).then_some(fd)
+    }
+}
+
+/// Every descriptor that holds byte locks, or may come to hold some. Its mutex also serialises, within the process, everything that takes byte locks
 /// which are not its own (see `docs/recovery.md`).
-static ROSTER: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
+static ROSTER: Mutex<Vec<Enrolled>> = Mutex::new(Vec::new());
 
 /// Serialises attaching anew after a fork.
 static REATTACH: Mutex<()> = Mutex::new(());
@@ -24,7 +49,7 @@ static REATTACH: Mutex<()> = Mutex::new(());
 static HELD: Mutex<Option<Held>> = Mutex::new(None);
 
 struct Held {
-    _roster: MutexGuard<'static, Vec<RawFd>>,
+    roster: MutexGuard<'static, Vec<Enrolled>>,
     _reattach: MutexGuard<'static, ()>,
 }
 
@@ -39,7 +64,7 @@ pub(crate) fn generation() -> u32 {
 }
 
 /// The mutex over byte locks that are not one's own. A panic while it was held left nothing half-done in the vector.
-pub(crate) fn roster() -> MutexGuard<'static, Vec<RawFd>> {
+pub(crate) fn roster() -> MutexGuard<'static, Vec<Enrolled>> {
     ROSTER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -48,8 +73,8 @@ pub(crate) fn reattach() -> MutexGuard<'static, ()> {
     REATTACH.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on a fork child gets its own open file description under this number.
-pub(crate) fn enroll(fd: RawFd) {
+/// Opens an object's file. From the moment that it is open, a fork child gets its own open file description under its number.
+pub(crate) fn enroll(open: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<(OwnedFd, Enrolled)> {
     static HANDLERS: Once = Once::new();
     HANDLERS.call_once(|| {
         // SAFETY: the three handlers are functions that live as long as the program.
@@ -57,19 +82,26 @@ pub(crate) fn enroll(fd: RawFd) {
             unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_parent), Some(after_fork_child)) };
         assert_eq!(result, 0, "pthread_atfork fails only for lack of a few bytes of memory");
     });
-    roster().push(fd);
+    // Nobody forks between the opening and the entry.
+    let mut roster = roster();
+    let fd = open()?;
+    let enrolled = Enrolled::of(fd.as_fd())?;
+    roster.push(enrolled);
+    Ok((fd, enrolled))
 }
 
-/// The reverse of [`enroll`], before the descriptor is closed.
-pub(crate) fn dismiss(fd: RawFd) {
-    roster().retain(|other| *other != fd);
+/// The reverse of [`enroll`], for one that was enrolled: closes the descriptor.
+pub(crate) fn dismiss(enrolled: Option<Enrolled>, close: impl FnOnce()) {
+    let mut roster = roster();
+    if let Some(place) = roster.iter().position(|other| Some(*other) == enrolled) {
+        roster.swap_remove(place);
+    }
+    close();
 }
 
 /// How many enrolled descriptors `chosen` chooses.
 pub(crate) fn enrolled(chosen: impl Fn(BorrowedFd<'_>) -> bool) -> usize {
-    // SAFETY: the roster's descriptors are open until they are dismissed, which needs the mutex that is held here.
-    let choose = |fd: &&RawFd| chosen(unsafe { BorrowedFd::borrow_raw(**fd) });
-    roster().iter().filter(choose).count()
+    roster().iter().filter(|enrolled| enrolled.still().is_some_and(&chosen)).count()
 }
 
 /// A descriptor of this process that may be somebody else's, and that exec closes.
@@ -110,7 +142,7 @@ pub(crate) fn replace_by_null(stray: Stray) -> io::Result<()> {
 
 extern "C" fn before_fork() {
     let reattach = reattach();
-    let held = Held { _roster: roster(), _reattach: reattach };
+    let held = Held { roster: roster(), _reattach: reattach };
     *HELD.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
 }
 
@@ -122,7 +154,7 @@ extern "C" fn after_fork_parent() {
 extern "C" fn after_fork_child() {
     let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(held) = &held {
-        held._roster.iter().for_each(|fd| reopen(*fd));
+        held.roster.iter().filter(|enrolled| enrolled.still().is_some()).for_each(|enrolled| reopen(enrolled.fd));
     }
     GENERATION.fetch_add(1, Ordering::Relaxed);
     drop(held);
@@ -204,8 +236,14 @@ pub(crate) fn unix_nanos_coarse() -> u64 {
 /// The name of the main thread, which is what ps shows as the command.
 fn command() -> [u8; 16] {
     let mut name = [0u8; 16];
-    let text = std::fs::read("/proc/self/comm").unwrap_or_default();
-    let text = text.strip_suffix(b"\n").unwrap_or(&text);
+    // Not by the C library's calls: they are cancellation points, and this may be the first call of a fork child (pthreads(7)).
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::open(c"/proc/self/comm", flags, rustix::fs::Mode::empty()) else { return name };
+    let mut text = [0u8; 17];
+    let read = rustix::io::read(&file, &mut text).unwrap_or(0);
+    // SAFETY: it is ours, and not used afterwards.
+    unsafe { rustix::io::close(file.into_raw_fd()) };
+    let text = text[..read].strip_suffix(b"\n").unwrap_or(&text[..read]);
     let len = text.len().min(name.len());
     name[..len].copy_from_slice(&text[..len]);
     name

@@ -7,12 +7,12 @@
 //! A program that puts a handler of its own in the place of this one afterwards has undone it.
 
 use super::memory::{Mapping, page_size};
-use super::process::generation;
+use super::process::{self, generation};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// A mapping whose missing pages are made up for. Dropping it ends the watch, then the mapping.
 pub(crate) struct Watched {
@@ -81,8 +81,9 @@ impl Watched {
     /// The same after bytes were copied.
     #[inline(always)]
     pub(crate) fn is_lost_by_now(&self) -> bool {
-        // The handler ran in the middle of the copying, so no barrier of the processor's is needed; but the compiler knows nothing of it.
-        compiler_fence(Ordering::Acquire);
+        // The zeros may come from a page that another thread's handler has put there just now, after its mark: not to be looked for before
+        // they were copied.
+        fence(Ordering::Acquire);
         self.is_lost()
     }
 }
@@ -145,6 +146,12 @@ impl Post {
 }
 
 fn install() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    if ONCE.is_completed() {
+        return;
+    }
+    // Nobody forks meanwhile: the child would wait for ever for the thread that was at it.
+    let _no_fork = process::roster();
     BEFORE.get_or_init(|| {
         let mut action = MaybeUninit::<libc::sigaction>::uninit();
         // SAFETY: with no new action, the call writes the present one and changes nothing; it fails only for signals that there are not.
@@ -153,7 +160,6 @@ fn install() {
         let action = unsafe { action.assume_init() };
         Before { action, page_size: page_size() }
     });
-    static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| BEFORE.get().into_iter().for_each(handle));
 }
 

@@ -109,6 +109,14 @@ pub(crate) struct Layout {
     pub file_size: u64,
 }
 
+impl Header {
+    /// Wakes everybody who sleeps, on both sides.
+    pub(crate) fn wake_all(&self) {
+        self.receivers.signal_all();
+        self.senders.signal_all();
+    }
+}
+
 impl Layout {
     pub(crate) const HEADER: Place = Place { offset: HEADER, len: 1 };
     pub(crate) const CELLS: Place = Place { offset: CELLS_AT, len: 1 };

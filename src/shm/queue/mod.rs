@@ -132,8 +132,7 @@ impl Object for Shared<'_> {
     }
 
     fn wake_all(&self) {
-        self.header.receivers.signal_all();
-        self.header.senders.signal_all();
+        self.header.wake_all();
     }
 }
 

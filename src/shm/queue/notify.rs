@@ -14,7 +14,6 @@ use crate::raw::word::Owner;
 use crate::region::{Area, Region};
 use crate::shm::fault::Fault;
 use crate::shm::layout::queue::{Header, Layout};
-use crate::shm::member::Object;
 use crate::sync::{AtomicU32, Bequest, Ordering, fence_after_rmw, futex};
 use crate::sys::{process, thread};
 use std::cell::Cell;
@@ -31,6 +30,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const ATTENDANT: &str = "chappe-attend";
 /// How often the attendant looks after the dead, the doorbell and its registration.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// When it looks again if somebody else had the lock.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What is called when the time has come.
 pub(crate) type Callback = Box<dyn FnOnce(Sender) + Send>;
@@ -228,6 +229,8 @@ impl Core {
         if self.attendant.is_running() {
             return Ok(());
         }
+        // A child that is forked meanwhile would find the mutex taken for ever.
+        let _no_fork = process::reattach();
         let _one_at_a_time = self.attendant.pending()?;
         if !self.attendant.is_running() {
             let post = Post::new(self.base.member.checked_fd()?)?;
@@ -238,15 +241,15 @@ impl Core {
         Ok(())
     }
 
-    /// What the attendant does at each turn, `bequeathed` if it was woken by a death. Returns what is to be called.
-    fn look_around(&self, me: Owner, bequeathed: bool) -> Vec<Pending> {
-        if bequeathed {
-            self.shared().wake_all();
-        }
-        // Stopped lock holders and damage are met by whoever uses the queue.
-        let _ = self.recover(me, Wait::No);
-        let _ = self.attend(me, Wait::No, News::None);
-        self.attendant.due(&self.header().notice, me)
+    /// What the attendant does at each turn. Returns what is to be called, and when to look again.
+    fn look_around(&self, me: Owner) -> (Vec<Pending>, Duration) {
+        // Stopped lock holders are met by whoever uses the queue, and so is damage; this one makes all forks of the process wait.
+        let looked = match self.recover(me, Wait::Briefly) {
+            Err(Fault::Busy) => Err(Fault::Busy),
+            _ => self.attend(me, Wait::Briefly, News::None),
+        };
+        let again = if matches!(looked, Err(Fault::Busy)) { LOOK_AGAIN } else { LOOK_EVERY };
+        (self.attendant.due(&self.header().notice, me), again)
     }
 
     /// The handle goes: it polls no more, and is registered no more.
@@ -301,19 +304,19 @@ impl Post {
 fn attend(post: &Post, core: &Weak<Core>, nudge: &AtomicU32) {
     IS_ATTENDANT.set(true);
     let (notice, will) = (&post.header().notice, &post.header().will);
-    let mut bequeathed = false;
     loop {
         process::end_if_abandoned(ATTENDANT);
-        // What a death has told this thread is not lost with it. The callbacks are not among what it covers: they may use robust mutexes.
+        // What this thread is about to put right is not lost with it. The callbacks are not among what it covers: they may use robust
+        // mutexes.
         let own_will = Bequest::new(will);
         nudge.store(0, Ordering::SeqCst);
         let seen = notice.load();
-        let due = {
+        let (due, again) = {
             // Held across a fork: so the child has no share in the handle that was this thread's.
             let _no_fork = process::reattach();
             let Some(core) = core.upgrade() else { return };
             let Some(me) = core.base.member.owner() else { return };
-            core.look_around(me, bequeathed)
+            core.look_around(me)
         };
         drop(own_will);
         for own in due {
@@ -321,8 +324,12 @@ fn attend(post: &Post, core: &Weak<Core>, nudge: &AtomicU32) {
             let _ = catch_unwind(AssertUnwindSafe(|| (own.callback)(own.sender.unwrap_or_default())));
             notice.acknowledge(own.registration);
         }
-        let _own_will = Bequest::new(will);
-        bequeathed = notice.sleep(seen, nudge, will, LOOK_EVERY);
+        // It stands until everybody has been told of the death that this thread was told of.
+        let own_will = Bequest::new(will);
+        if notice.sleep(seen, nudge, will, again) {
+            post.header().wake_all();
+        }
+        drop(own_will);
     }
 }
 
