@@ -834,8 +834,10 @@ fn part_cancelled(arguments: &[String]) {
     let queue = options(Path::new(&arguments[0])).open("/q").unwrap();
     say("ready");
     let child = fork(|| {
+        // SAFETY: it takes nothing.
+        let own = unsafe { libc::pthread_self() };
         // SAFETY: it is the calling thread, which lives.
-        let asked = unsafe { libc::pthread_cancel(libc::pthread_self()) };
+        let asked = unsafe { libc::pthread_cancel(own) };
         let sent = queue.try_send(b"x", 0);
         // SAFETY: it takes a number, and a place that may be null.
         unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, std::ptr::null_mut()) };

@@ -401,6 +401,11 @@ impl Case {
         Case { patient: true, ..self }
     }
 
+    /// Whether there may be fewer permits afterwards.
+    fn has_fewer(&self) -> bool {
+        self.after.iter().min() < Some(&self.permits)
+    }
+
     fn after(self, after: &[u64]) -> Case {
         Case { after: after.to_vec(), ..self }
     }
@@ -1083,6 +1088,9 @@ impl Survivor<'_> {
         if stat.available + stat.held as i64 != stat.permits as i64 {
             return Err(format!("the count is wrong: {}", describe(&stat)));
         }
+        if stat.available < 0 && !self.case.has_fewer() {
+            return Err(format!("more are held than there are: {}", describe(&stat)));
+        }
         match stat.waiters.first() {
             Some(first) if !(stat.closed || stat.unlinked) && stat.available >= first.permits as i64 => {
                 Err(format!("one waits whose turn has come: {}", describe(&stat)))
@@ -1120,7 +1128,7 @@ impl Survivor<'_> {
             sleeper.spoke.set(true);
             let said = read_line(&sleeper.said)?;
             let ending = self.case.act.ends() && ["Closed", "Unlinked"].contains(&said.as_str());
-            let fewer = self.case.after.iter().min() < Some(&self.case.permits) && said.starts_with("TooMany");
+            let fewer = self.case.has_fewer() && said.starts_with("TooMany");
             if said != "served" && !ending && !fewer {
                 return Err(format!("a sleeper said {said:?}"));
             }
