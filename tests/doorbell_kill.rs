@@ -844,7 +844,7 @@ impl Survivor<'_> {
 // ---- the program ----
 
 fn jobs() -> Vec<Job> {
-    let plan = Plan::new(if cfg!(debug_assertions) { 16 } else { 40 });
+    let plan = Plan::new(if cfg!(debug_assertions) { 16 } else { 30 });
     let job =
         |case: Case| Job { title: case.title(), long: case.whole == 0, run: Box::new(move || kill::run(&case, plan)) };
     cases().into_iter().map(job).collect()

@@ -1406,9 +1406,9 @@ fn run_checker() -> Row {
 
 fn jobs() -> Vec<Job> {
     let debug = cfg!(debug_assertions);
-    let plan = Plan::new(if debug { 6 } else { 25 });
+    let plan = Plan::new(if debug { 6 } else { 18 });
     let pauses = number("CHAPPE_KILL_PAUSES").unwrap_or(if debug { 2 } else { 4 }).max(1) as usize;
-    let deaths = number("CHAPPE_KILL_PAIRS").unwrap_or(if debug { 0 } else { 3 }) as usize;
+    let deaths = number("CHAPPE_KILL_PAIRS").unwrap_or(if debug { 0 } else { 2 }) as usize;
     let kills = number("CHAPPE_KILL_ONE").unwrap_or(if debug { 50 } else { 200 });
     let mut jobs = vec![Job { title: "the checker | a wrong word".to_owned(), long: true, run: Box::new(run_checker) }];
     for case in cases() {

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 
 fn jobs() -> Vec<Job> {
     library::load(&common::library());
-    let plan = Plan::new(if cfg!(debug_assertions) { 8 } else { 30 });
+    let plan = Plan::new(if cfg!(debug_assertions) { 8 } else { 24 });
     let job =
         |case: Case| Job { title: case.title(), long: case.in_vain(), run: Box::new(move || kill::run(&case, plan)) };
     cases().into_iter().map(job).collect()
