@@ -171,5 +171,5 @@ impl Region {
 
 fn through_another(fd: BorrowedFd<'_>, len: u64) -> io::Result<Mapping> {
     let len = usize::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
-    Mapping::new(file::reopen(fd)?.as_fd(), len)
+    Mapping::new(file::reopen_to_map(fd)?.as_fd(), len)
 }

@@ -23,6 +23,7 @@ const BETWEEN: PollFlags = PollFlags::IN.union(PollFlags::OUT);
 fn role() {
     common::play(&[
         ("kept lock", part_kept_lock),
+        ("two threads", part_two_threads),
         ("arms and forks", part_arms_and_forks),
         ("send", part_send),
         ("receive", part_receive),
@@ -403,6 +404,31 @@ fn part_kept_lock(arguments: &[String]) {
     }
     say("forked");
     std::mem::forget(queues);
+}
+
+/// Two threads of one handle that ask for its doorbell for the first time: the one who came too late closed its own under the mutex that
+/// closing takes.
+#[test]
+fn two_threads_that_open_one_doorbell_do_not_stop_each_other() {
+    let dir = scratch();
+    options(dir.path()).create("/q").unwrap().doorbell(Access::Both).unwrap();
+    let mut worker = Worker::start("two threads", &[dir.path().to_str().unwrap()]);
+    worker.expect("done");
+}
+
+fn part_two_threads(arguments: &[String]) {
+    for _ in 0..300 {
+        let (queue, start) = (options(Path::new(&arguments[0])).open("/q").unwrap(), Barrier::new(2));
+        let ask = || {
+            start.wait();
+            queue.doorbell(Access::Both).unwrap()
+        };
+        thread::scope(|scope| {
+            let other = scope.spawn(ask);
+            drop((ask(), other.join().unwrap()));
+        });
+    }
+    say("done");
 }
 
 /// A child forked while another thread started the attendant found the handle's mutex taken, for ever: it could never poll.

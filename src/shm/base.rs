@@ -9,6 +9,11 @@ use crate::raw::word::Owner;
 use crate::sync::{Ordering, bytelock, fence_after_rmw, roster};
 use crate::sys::process;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How often, and how far apart, one tries to remove a name that somebody else has the right to remove.
+const TRIES: u32 = 10;
+const BETWEEN_TRIES: Duration = Duration::from_millis(1);
 
 /// See the module.
 pub(crate) struct Base {
@@ -68,17 +73,17 @@ impl Base {
             return Ok(false);
         }
         self.member.check_file()?;
-        let removed = self.remove_name();
+        let removed = self.remove_name().is_ok();
         self.end(object, Life::Unlinked);
         bytelock::release(self.member.fd(), CREATOR_BYTE)?;
         // We may not be allowed to remove it; the object has ended all the same.
         Ok(removed || Life::from_word(object.life().load(Ordering::Relaxed)) == Life::Unlinked)
     }
 
-    fn remove_name(&self) -> bool {
-        // The roster is held: who has the name byte, and does not give it back, must not stop every fork of this process.
+    /// The roster is held: who has the name byte, and does not give it back, must not stop every fork of this process.
+    fn remove_name(&self) -> std::io::Result<bool> {
         let remove = |path: &PathBuf| setup::try_remove_name(self.member.fd(), path, self.member.facts());
-        self.path.as_ref().is_some_and(|path| remove(path).is_ok())
+        self.path.as_ref().map_or(Err(std::io::ErrorKind::NotFound.into()), remove)
     }
 
     /// What a bounded sleep does when it ends, and a call that would have to wait before it does: see to the dead.
@@ -92,9 +97,16 @@ impl Base {
         // One that has resigned has no descriptor of the file any more.
         let ends = self.is_creator() && !self.member.has_resigned();
         if ends {
-            let _roster = roster();
-            // It may be gone by now; whoever looks after orphans tries again.
-            self.remove_name();
+            // Who has the byte is about to remove the name, or not to. If he keeps it, whoever looks after orphans tries again.
+            for _ in 0..TRIES {
+                let roster = roster();
+                let removed = self.remove_name();
+                drop(roster);
+                match removed {
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => std::thread::sleep(BETWEEN_TRIES),
+                    _ => break,
+                }
+            }
             self.end(object, Life::Unlinked);
         }
         self.member.detach(object);

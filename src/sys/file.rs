@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use std::ffi::{CString, OsString};
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,18 +71,28 @@ impl AsFd for File {
 
 impl Drop for File {
     fn drop(&mut self) {
-        process::dismiss(self.enrolled, || {
-            if self.disowned.load(Ordering::Relaxed) {
+        let disowned = self.disowned.load(Ordering::Relaxed);
+        if !disowned && held::is_held(self.as_fd()) {
+            // Also across a further exec. It was open already, and so can be left so. It stays enrolled, if it is.
+            let _ = keep_across_exec(self.as_fd());
+            // SAFETY: it is taken here only, and not used afterwards.
+            held::keep(unsafe { ManuallyDrop::take(&mut self.fd) });
+            return;
+        }
+        let mut close = || {
+            if disowned {
                 return;
             }
-            // SAFETY: it is taken here only, and not used afterwards.
+            // SAFETY: as above.
             let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
-            if held::is_held(fd.as_fd()) {
-                // Also across a further exec. It was open already, and so can be left so.
-                let _ = keep_across_exec(fd.as_fd());
-                held::keep(fd);
-            }
-        });
+            // Not by the C library's function: another library may have put its own in its place, which must not run under the roster.
+            // SAFETY: it was taken out of its owner, and is not used afterwards.
+            unsafe { rustix::io::close(fd.into_raw_fd()) };
+        };
+        match self.enrolled {
+            Some(enrolled) => process::dismiss(enrolled, close),
+            None => close(),
+        }
     }
 }
 
@@ -108,11 +118,20 @@ pub(crate) fn open_to_look(path: &Path) -> io::Result<File> {
 
 /// Opens the file behind a descriptor anew: another open file description, which holds none of the locks of the first.
 pub(crate) fn reopen(fd: BorrowedFd<'_>) -> io::Result<File> {
+    File::new(|| open_again(fd))
+}
+
+/// As [`reopen`], to be mapped: no byte is ever taken on it, so a fork child may share it.
+pub(crate) fn reopen_to_map(fd: BorrowedFd<'_>) -> io::Result<File> {
+    Ok(File::from(open_again(fd)?))
+}
+
+fn open_again(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    File::new(|| match held::kept(|| facts(fd).ok(), OFlags::RDWR) {
+    match held::kept(|| facts(fd).ok(), OFlags::RDWR) {
         Some(kept) => Ok(kept),
         None => Ok(fs::open(own_path(fd)?.as_c_str(), flags, Mode::empty())?),
-    })
+    }
 }
 
 /// The path that a descriptor was opened by, as the kernel remembers it.

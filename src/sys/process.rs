@@ -86,14 +86,17 @@ pub(crate) fn enroll(open: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<(
     let mut roster = roster();
     let fd = open()?;
     let enrolled = Enrolled::of(fd.as_fd())?;
-    roster.push(enrolled);
+    // One that was left open is enrolled still.
+    if !roster.contains(&enrolled) {
+        roster.push(enrolled);
+    }
     Ok((fd, enrolled))
 }
 
-/// The reverse of [`enroll`], for one that was enrolled: closes the descriptor.
-pub(crate) fn dismiss(enrolled: Option<Enrolled>, close: impl FnOnce()) {
+/// The reverse of [`enroll`]: closes the descriptor.
+pub(crate) fn dismiss(enrolled: Enrolled, close: impl FnOnce()) {
     let mut roster = roster();
-    if let Some(place) = roster.iter().position(|other| Some(*other) == enrolled) {
+    if let Some(place) = roster.iter().position(|other| *other == enrolled) {
         roster.swap_remove(place);
     }
     close();

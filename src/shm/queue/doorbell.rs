@@ -145,9 +145,14 @@ impl Core {
     }
 
     fn keep_bell(&self, fifo: Fifo) -> &Fifo {
+        let mut late = Some(fifo);
         // Held across a fork: a child never finds the cell half-filled.
-        let _no_fork = process::roster();
-        self.bell.get_or_init(|| fifo)
+        let no_fork = process::roster();
+        let kept = self.bell.get_or_init(|| late.take().expect("it is taken here only"));
+        drop(no_fork);
+        // Another thread was faster: this one is closed now, which takes the roster.
+        drop(late);
+        kept
     }
 
     /// Whether the doorbell of this inode is this queue's.

@@ -311,13 +311,15 @@ fn attend(post: &Post, core: &Weak<Core>, nudge: &AtomicU32) {
         let own_will = Bequest::new(will);
         nudge.store(0, Ordering::SeqCst);
         let seen = notice.load();
-        let (due, again) = {
-            // Held across a fork: so the child has no share in the handle that was this thread's.
-            let _no_fork = process::reattach();
-            let Some(core) = core.upgrade() else { return };
-            let Some(me) = core.base.member.owner() else { return };
-            core.look_around(me)
-        };
+        // Held across a fork: so the child has no share in the handle that was this thread's.
+        let no_fork = process::reattach();
+        let Some(core) = core.upgrade() else { return };
+        let looked = core.base.member.owner().map(|me| core.look_around(me));
+        let last = Arc::into_inner(core);
+        drop(no_fork);
+        // The handle went meanwhile. With it go callbacks, whose captures are user code.
+        drop(last);
+        let Some((due, again)) = looked else { return };
         drop(own_will);
         for own in due {
             // What the callback does is its own business, but the attendant has others.
