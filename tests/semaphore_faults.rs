@@ -42,6 +42,7 @@ fn role() {
         ("becomes a part", part_becomes_a_part),
         ("looks often", part_looks_often),
         ("becomes another in vain", part_becomes_another_in_vain),
+        ("becomes another after looks", part_becomes_another_after_looks),
         ("merges", part_merges),
         ("forks", part_forks),
         ("few descriptors", part_few_descriptors),
@@ -487,6 +488,28 @@ fn a_command_that_looks_often_keeps_its_permit_and_has_few_descriptors() {
     let permit = fixture.semaphore.try_acquire().unwrap();
     wait_in_vain(&fixture.semaphore);
     drop(permit);
+    command.tell("enough");
+    assert!(command.ended().success());
+    drop(fixture.semaphore.acquire_many_timeout(2, NET).expect("it has ended"));
+}
+
+/// `becomes another after looks DIR`: as the next one, when descriptors of the same file lie about that were left open.
+fn part_becomes_another_after_looks(arguments: &[String]) {
+    let semaphore = open(&arguments[0]);
+    drop(open(&arguments[0]));
+    assert_eq!(chappe::deadlocks(Path::new(&arguments[0])).unwrap(), []);
+    let permit = semaphore.acquire().unwrap();
+    let error = permit.exec(&mut Command::new(NO_PROGRAM), Children::LetGo);
+    say(format!("{:?}", error.kind()));
+    hear();
+}
+
+/// Descriptors that stay open because a command holds a permit counted as other handles, beside which exec is refused.
+#[test]
+fn descriptors_that_a_command_leaves_open_are_no_other_handles() {
+    let fixture = Fixture::new(2);
+    let mut command = fixture.start("becomes a part", &["becomes another after looks"]);
+    assert_eq!(command.ask("go"), "NotFound");
     command.tell("enough");
     assert!(command.ended().success());
     drop(fixture.semaphore.acquire_many_timeout(2, NET).expect("it has ended"));

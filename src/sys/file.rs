@@ -1,6 +1,6 @@
 //! Files: opening one without being led astray, making one that has no name yet, reserving its pages.
 
-use super::held;
+use super::held::{self, Purpose};
 use super::process::{self, Enrolled};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{self, AtFlags, FallocateFlags, Mode, OFlags, inotify};
@@ -40,14 +40,24 @@ impl Facts {
 /// on the file, which closing any descriptor of it would give back: then it stays open, as long as the process.
 pub(crate) struct File {
     fd: ManuallyDrop<OwnedFd>,
+    purpose: Purpose,
+    /// If it is for byte locks.
     enrolled: Option<Enrolled>,
     disowned: AtomicBool,
 }
 
 impl File {
     fn new(open: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<File> {
-        let (fd, enrolled) = process::enroll(open)?;
-        Ok(File { fd: ManuallyDrop::new(fd), enrolled: Some(enrolled), disowned: AtomicBool::new(false) })
+        let (fd, enrolled) = process::enroll(|| {
+            // Under the roster: a fork child would wait for ever for the thread that was at it.
+            held::look();
+            open()
+        })?;
+        Ok(File::of(fd, Purpose::Bytes, Some(enrolled)))
+    }
+
+    fn of(fd: OwnedFd, purpose: Purpose, enrolled: Option<Enrolled>) -> File {
+        File { fd: ManuallyDrop::new(fd), purpose, enrolled, disowned: AtomicBool::new(false) }
     }
 
     /// Somebody closed the descriptor under us: its number is nobody's, or another file's, and not to be closed again.
@@ -59,7 +69,7 @@ impl File {
 /// One on which no byte is ever taken.
 impl From<OwnedFd> for File {
     fn from(fd: OwnedFd) -> File {
-        File { fd: ManuallyDrop::new(fd), enrolled: None, disowned: AtomicBool::new(false) }
+        File::of(fd, Purpose::Lent, None)
     }
 }
 
@@ -73,10 +83,13 @@ impl Drop for File {
     fn drop(&mut self) {
         let disowned = self.disowned.load(Ordering::Relaxed);
         if !disowned && held::is_held(self.as_fd()) {
-            // Also across a further exec. It was open already, and so can be left so. It stays enrolled, if it is.
+            // Also across a further exec. It was open already, and so can be left so.
             let _ = keep_across_exec(self.as_fd());
+            if let Some(enrolled) = self.enrolled {
+                process::rest(enrolled);
+            }
             // SAFETY: it is taken here only, and not used afterwards.
-            held::keep(unsafe { ManuallyDrop::take(&mut self.fd) });
+            held::keep(unsafe { ManuallyDrop::take(&mut self.fd) }, self.purpose);
             return;
         }
         let mut close = || {
@@ -104,7 +117,8 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 
 /// Opens a file, or takes a descriptor of it that was left open.
 fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
-    File::new(|| match held::kept(|| fs::lstat(path).ok().map(|stat| to_facts(&stat)), flags & OFlags::ACCMODE) {
+    let found = || fs::lstat(path).ok().map(|stat| to_facts(&stat));
+    File::new(|| match held::kept(found, flags & OFlags::ACCMODE, Purpose::Bytes) {
         Some(fd) => Ok(fd),
         None => Ok(fs::open(path, flags, Mode::empty())?),
     })
@@ -118,17 +132,17 @@ pub(crate) fn open_to_look(path: &Path) -> io::Result<File> {
 
 /// Opens the file behind a descriptor anew: another open file description, which holds none of the locks of the first.
 pub(crate) fn reopen(fd: BorrowedFd<'_>) -> io::Result<File> {
-    File::new(|| open_again(fd))
+    File::new(|| open_again(fd, Purpose::Bytes))
 }
 
 /// As [`reopen`], to be mapped: no byte is ever taken on it, so a fork child may share it.
 pub(crate) fn reopen_to_map(fd: BorrowedFd<'_>) -> io::Result<File> {
-    Ok(File::from(open_again(fd)?))
+    Ok(File::of(open_again(fd, Purpose::Mapping)?, Purpose::Mapping, None))
 }
 
-fn open_again(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+fn open_again(fd: BorrowedFd<'_>, purpose: Purpose) -> io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    match held::kept(|| facts(fd).ok(), OFlags::RDWR) {
+    match held::kept(|| facts(fd).ok(), OFlags::RDWR, purpose) {
         Some(kept) => Ok(kept),
         None => Ok(fs::open(own_path(fd)?.as_c_str(), flags, Mode::empty())?),
     }

@@ -40,24 +40,40 @@ pub(crate) fn is_held(fd: BorrowedFd<'_>) -> bool {
     !files.is_empty() && file::facts(fd).is_ok_and(|facts| files.contains(&(facts.device, facts.inode)))
 }
 
-/// Descriptors of such files that were left open, to be used again: they hold no byte locks any more.
-static KEPT: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
-
-/// Leaves a descriptor of a held file open.
-pub(super) fn keep(fd: OwnedFd) {
-    KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(fd);
+/// What a descriptor is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To take byte locks on it: enrolled, see [`process`](super::process).
+    Bytes,
+    /// To map the file, and nothing else.
+    Mapping,
+    /// It is somebody else's, too, or no object's file: of no use a second time.
+    Lent,
 }
 
-/// A descriptor of this file, open for this access, that was left open. Looks at the file only if this process holds any.
-pub(super) fn kept(file: impl FnOnce() -> Option<Facts>, access: OFlags) -> Option<OwnedFd> {
+/// Descriptors of such files that were left open, to be used again: they hold no byte locks any more.
+static KEPT: Mutex<Vec<(OwnedFd, Purpose)>> = Mutex::new(Vec::new());
+
+/// Reads the environment now, if it was not yet.
+pub(super) fn look() {
+    LazyLock::force(&HELD);
+}
+
+/// Leaves a descriptor of a held file open.
+pub(super) fn keep(fd: OwnedFd, purpose: Purpose) {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).push((fd, purpose));
+}
+
+/// A descriptor of this file, open for this access and this purpose, that was left open. Looks at the file only if this process holds any.
+pub(super) fn kept(file: impl FnOnce() -> Option<Facts>, access: OFlags, purpose: Purpose) -> Option<OwnedFd> {
     let wanted = if here().is_empty() { return None } else { file()? };
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    let fits = |fd: &OwnedFd| {
+    let fits = |(fd, kept_for): &(OwnedFd, Purpose)| {
         let same = file::facts(fd.as_fd()).is_ok_and(|facts| facts.same_file(wanted));
-        same && fcntl_getfl(fd).is_ok_and(|flags| flags & OFlags::ACCMODE == access)
+        *kept_for == purpose && same && fcntl_getfl(fd).is_ok_and(|flags| flags & OFlags::ACCMODE == access)
     };
     let place = kept.iter().position(fits)?;
-    Some(kept.swap_remove(place))
+    Some(kept.swap_remove(place).0)
 }
 
 /// The variable, and what it says when this process holds the file behind `fd`, too.

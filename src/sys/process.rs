@@ -38,9 +38,16 @@ impl Enrolled {
     }
 }
 
+/// An entry of the roster.
+pub(crate) struct Entry {
+    enrolled: Enrolled,
+    /// It stays open, but nobody uses it.
+    rests: bool,
+}
+
 /// Every descriptor that holds byte locks, or may come to hold some. Its mutex also serialises, within the process, everything that takes byte locks
 /// which are not its own (see `docs/recovery.md`).
-static ROSTER: Mutex<Vec<Enrolled>> = Mutex::new(Vec::new());
+static ROSTER: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
 /// Serialises attaching anew after a fork.
 static REATTACH: Mutex<()> = Mutex::new(());
@@ -49,7 +56,7 @@ static REATTACH: Mutex<()> = Mutex::new(());
 static HELD: Mutex<Option<Held>> = Mutex::new(None);
 
 struct Held {
-    roster: MutexGuard<'static, Vec<Enrolled>>,
+    roster: MutexGuard<'static, Vec<Entry>>,
     _reattach: MutexGuard<'static, ()>,
 }
 
@@ -64,7 +71,7 @@ pub(crate) fn generation() -> u32 {
 }
 
 /// The mutex over byte locks that are not one's own. A panic while it was held left nothing half-done in the vector.
-pub(crate) fn roster() -> MutexGuard<'static, Vec<Enrolled>> {
+pub(crate) fn roster() -> MutexGuard<'static, Vec<Entry>> {
     ROSTER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -86,9 +93,10 @@ pub(crate) fn enroll(open: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<(
     let mut roster = roster();
     let fd = open()?;
     let enrolled = Enrolled::of(fd.as_fd())?;
-    // One that was left open is enrolled still.
-    if !roster.contains(&enrolled) {
-        roster.push(enrolled);
+    match roster.iter_mut().find(|entry| entry.enrolled == enrolled) {
+        // It was left open.
+        Some(entry) => entry.rests = false,
+        None => roster.push(Entry { enrolled, rests: false }),
     }
     Ok((fd, enrolled))
 }
@@ -96,15 +104,20 @@ pub(crate) fn enroll(open: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<(
 /// The reverse of [`enroll`]: closes the descriptor.
 pub(crate) fn dismiss(enrolled: Enrolled, close: impl FnOnce()) {
     let mut roster = roster();
-    if let Some(place) = roster.iter().position(|other| *other == enrolled) {
+    if let Some(place) = roster.iter().position(|entry| entry.enrolled == enrolled) {
         roster.swap_remove(place);
     }
     close();
 }
 
-/// How many enrolled descriptors `chosen` chooses.
+/// It stays open, unused, until it is [enrolled](enroll) again.
+pub(crate) fn rest(enrolled: Enrolled) {
+    roster().iter_mut().filter(|entry| entry.enrolled == enrolled).for_each(|entry| entry.rests = true);
+}
+
+/// How many enrolled descriptors that are in use `chosen` chooses.
 pub(crate) fn enrolled(chosen: impl Fn(BorrowedFd<'_>) -> bool) -> usize {
-    roster().iter().filter(|enrolled| enrolled.still().is_some_and(&chosen)).count()
+    roster().iter().filter(|entry| !entry.rests && entry.enrolled.still().is_some_and(&chosen)).count()
 }
 
 /// A descriptor of this process that may be somebody else's, and that exec closes.
@@ -157,7 +170,11 @@ extern "C" fn after_fork_parent() {
 extern "C" fn after_fork_child() {
     let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(held) = &held {
-        held.roster.iter().filter(|enrolled| enrolled.still().is_some()).for_each(|enrolled| reopen(enrolled.fd));
+        held.roster
+            .iter()
+            .map(|entry| &entry.enrolled)
+            .filter(|enrolled| enrolled.still().is_some())
+            .for_each(|enrolled| reopen(enrolled.fd));
     }
     GENERATION.fetch_add(1, Ordering::Relaxed);
     drop(held);

@@ -150,7 +150,7 @@ impl Core {
         let no_fork = process::roster();
         let kept = self.bell.get_or_init(|| late.take().expect("it is taken here only"));
         drop(no_fork);
-        // Another thread was faster: this one is closed now, which takes the roster.
+        // If another thread was faster, this one is closed now, after the roster.
         drop(late);
         kept
     }
