@@ -420,8 +420,7 @@ impl Drop for Member {
     fn drop(&mut self) {
         if self.own_file().is_none() {
             self.fd.disown();
-        }
-        if held::is_held(self.fd()) {
+        } else if held::is_held(self.fd()) {
             // The descriptor stays open: its locks go by themselves.
             let _ = bytelock::release_all(self.fd());
         }

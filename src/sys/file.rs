@@ -48,9 +48,9 @@ pub(crate) struct File {
 
 impl File {
     fn new(open: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<File> {
+        let environment = held::environment();
         let (fd, enrolled) = process::enroll(|| {
-            // Under the roster: a fork child would wait for ever for the thread that was at it.
-            held::look();
+            held::settle(environment);
             open()
         })?;
         Ok(File::of(fd, Purpose::Bytes, Some(enrolled)))

@@ -5,7 +5,7 @@ use super::file::{self, Facts};
 use rustix::fs::{OFlags, fcntl_getfl};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// `PID:DEVICE:INODE,DEVICE:INODE,...`
 const VARIABLE: &str = "CHAPPE_HELD";
@@ -15,7 +15,7 @@ struct Held {
     files: Vec<(u64, u64)>,
 }
 
-static HELD: LazyLock<Option<Held>> = LazyLock::new(|| parse(&std::env::var_os(VARIABLE)?));
+static HELD: OnceLock<Option<Held>> = OnceLock::new();
 
 fn parse(text: &OsStr) -> Option<Held> {
     let (pid, files) = text.to_str()?.split_once(':')?;
@@ -28,8 +28,8 @@ fn parse(text: &OsStr) -> Option<Held> {
 
 /// What is held by this very process: what a parent holds is not.
 fn here() -> &'static [(u64, u64)] {
-    match &*HELD {
-        Some(held) if held.pid == std::process::id() => &held.files,
+    match HELD.get() {
+        Some(Some(held)) if held.pid == std::process::id() => &held.files,
         _ => &[],
     }
 }
@@ -54,9 +54,14 @@ pub(super) enum Purpose {
 /// Descriptors of such files that were left open, to be used again: they hold no byte locks any more.
 static KEPT: Mutex<Vec<(OwnedFd, Purpose)>> = Mutex::new(Vec::new());
 
-/// Reads the environment now, if it was not yet.
-pub(super) fn look() {
-    LazyLock::force(&HELD);
+/// What the environment says, if it was not asked yet. Not to be called under the roster: fork may have to wait for the environment, too.
+pub(super) fn environment() -> Option<OsString> {
+    HELD.get().map_or_else(|| std::env::var_os(VARIABLE), |_| None)
+}
+
+/// Keeps what the [environment] said. Under the roster: a fork child would wait for ever for the thread that was at it.
+pub(super) fn settle(text: Option<OsString>) {
+    HELD.get_or_init(|| parse(&text?));
 }
 
 /// Leaves a descriptor of a held file open.
