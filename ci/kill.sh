@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The kill tests at full length, for queues, their doorbells, semaphores and the C library: a death at the instructions of each operation and each repair, then
-# 10000 at random moments. Run it before a release and after every change to src/raw or src/shm. What is set in the environment is kept.
+# The kill tests at full length, for queues, their doorbells, semaphores and the C library: a death at the instructions of each operation
+# and each repair, then 10000 at random moments. Run it before a release and after every change to src/raw or src/shm. What is set in the environment is kept.
 #
 # With the word `steps`: only the first part, in which every row is killed at every instruction, but for the later turns of loops, and where there
 # are more than CHAPPE_KILL_MOST left, at each n-th, which the row says. Rows in which somebody is left to wake by himself are killed at

@@ -7,8 +7,7 @@
 //!
 //! What it cannot show: a death inside a system call, which the kernel does as a whole or not at all, as far as a tracer can see; a death while
 //! a call sleeps in the kernel, which `processes.c` of the conformance test and `random_kill` of the library have; the dynamic linker, which has bound
-//! everything beforehand; `epoll`, `ppoll`, `pselect`, `dup3`, `close_range`, `closefrom`, `read`, `write` and `fstat` of a queue, which share their
-//! inner parts with those that are there; and calls that are cancelled. A victim that polls or registers has a second thread, the attendant: that
+//! everything beforehand; `closefrom`, which closes as `close_range` does; `epoll_wait`, `read`, `write` and `fstat` of a queue, which change nothing in it; and calls that are cancelled. A victim that polls or registers has a second thread, the attendant: that
 //! one is not stepped, runs beside the one that is, and dies with it.
 //!
 //! What it can be told by the environment is said in `tests/common/kill.rs`; words on the command line choose the operations whose row holds

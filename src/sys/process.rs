@@ -45,8 +45,8 @@ pub(crate) struct Entry {
     rests: bool,
 }
 
-/// Every descriptor that holds byte locks, or may come to hold some. Its mutex also serialises, within the process, everything that takes byte locks
-/// which are not its own (see `docs/recovery.md`).
+/// Every descriptor that holds byte locks, or may come to hold some. Its mutex also serialises, within the process, everything that takes
+/// byte locks which are not its own (see `docs/recovery.md`).
 static ROSTER: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
 /// Serialises attaching anew after a fork.

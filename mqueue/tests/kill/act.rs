@@ -26,12 +26,18 @@ pub enum Act {
     GetAttributes,
     SetAttributes,
     Poll,
+    Ppoll,
     Select,
+    Pselect,
+    /// `epoll_ctl`, which adds it.
+    AddToEpoll,
     MqClose,
     /// `mq_close` of the descriptor through which it has registered.
     CloseRegistered,
     Close,
+    CloseRange,
     ReplaceByDup2,
+    ReplaceByDup3,
     Unlink,
 }
 
@@ -52,11 +58,16 @@ impl Act {
             Act::GetAttributes => "mq_getattr",
             Act::SetAttributes => "mq_setattr",
             Act::Poll => "poll",
+            Act::Ppoll => "ppoll",
             Act::Select => "select",
+            Act::Pselect => "pselect",
+            Act::AddToEpoll => "epoll_ctl, adds",
             Act::MqClose => "mq_close",
             Act::CloseRegistered => "mq_close, registered",
             Act::Close => "close",
+            Act::CloseRange => "close_range",
             Act::ReplaceByDup2 => "dup2 over it",
+            Act::ReplaceByDup3 => "dup3 over it",
             Act::Unlink => "mq_unlink",
         }
     }
@@ -72,7 +83,7 @@ impl Act {
 
     /// Whether a second thread runs in the victim beside the one that is stepped.
     pub fn has_attendant(self) -> bool {
-        self.registers() || matches!(self, Act::Poll | Act::Select)
+        self.registers() || matches!(self, Act::Poll | Act::Ppoll | Act::Select | Act::Pselect | Act::AddToEpoll)
     }
 }
 
@@ -100,7 +111,11 @@ impl Stage {
         if matches!(act, Act::Unregister | Act::CloseRegistered) {
             must("mq_notify", library::register(mqd));
         }
-        let other = if act == Act::ReplaceByDup2 { must("dup", library::duplicate(2)) } else { -1 };
+        let other = match act {
+            Act::ReplaceByDup2 | Act::ReplaceByDup3 => must("dup", library::duplicate(2)),
+            Act::AddToEpoll => must("epoll_create1", library::epoll()),
+            _ => -1,
+        };
         let length = if let Act::Send(length) = act { length } else { SMALL };
         let wait = match act {
             Act::TimedSend | Act::TimedReceive if case.in_vain() => Wait::Over,
@@ -131,10 +146,15 @@ impl Stage {
             Act::GetAttributes => _ = library::attributes(mqd)?,
             Act::SetAttributes => library::set_nonblocking(mqd)?,
             Act::Poll => _ = library::poll(mqd, libc::POLLIN | libc::POLLOUT, Some(Duration::ZERO))?,
+            Act::Ppoll => _ = library::ppoll(mqd, libc::POLLIN | libc::POLLOUT)?,
             Act::Select => _ = library::select(mqd)?,
+            Act::Pselect => _ = library::pselect(mqd)?,
+            Act::AddToEpoll => library::add_to_epoll(self.other, mqd)?,
             Act::MqClose | Act::CloseRegistered => library::mq_close(mqd)?,
             Act::Close => library::close(mqd)?,
+            Act::CloseRange => library::close_range(mqd)?,
             Act::ReplaceByDup2 => library::dup2(self.other, mqd)?,
+            Act::ReplaceByDup3 => library::dup3(self.other, mqd)?,
             Act::Unlink => library::unlink()?,
         }
         Ok(())

@@ -51,7 +51,12 @@ library! {
     mq_getattr: fn(c_int, *mut mq_attr) -> c_int;
     mq_setattr: fn(c_int, *const mq_attr, *mut mq_attr) -> c_int;
     close: fn(c_int) -> c_int;
+    close_range: fn(c_uint, c_uint, c_int) -> c_int;
     dup2: fn(c_int, c_int) -> c_int;
+    dup3: fn(c_int, c_int, c_int) -> c_int;
+    epoll_ctl: fn(c_int, c_int, c_int, *mut libc::epoll_event) -> c_int;
+    ppoll: fn(*mut pollfd, nfds_t, *const timespec, *const libc::sigset_t) -> c_int;
+    pselect: fn(c_int, *mut libc::fd_set, *mut libc::fd_set, *mut libc::fd_set, *const timespec, *const libc::sigset_t) -> c_int;
     poll: fn(*mut pollfd, nfds_t, c_int) -> c_int;
     select: fn(c_int, *mut libc::fd_set, *mut libc::fd_set, *mut libc::fd_set, *mut libc::timeval) -> c_int;
 }
@@ -237,6 +242,40 @@ pub fn dup2(from: c_int, to: c_int) -> Result<(), Errno> {
     done(unsafe { (library().dup2)(from, to) })
 }
 
+pub fn dup3(from: c_int, to: c_int) -> Result<(), Errno> {
+    // SAFETY: as above.
+    done(unsafe { (library().dup3)(from, to, libc::O_CLOEXEC) })
+}
+
+/// Closes this number, as a range of one.
+pub fn close_range(fd: c_int) -> Result<(), Errno> {
+    // SAFETY: closing is what the caller asks for; nobody uses the number afterwards.
+    done(unsafe { (library().close_range)(fd as c_uint, fd as c_uint, 0) })
+}
+
+/// A set of descriptors for `epoll_ctl`.
+pub fn epoll() -> Result<c_int, Errno> {
+    // SAFETY: it takes a number.
+    let set = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+    done(set).map(|()| set)
+}
+
+/// Puts the queue into the set, for reading and writing.
+pub fn add_to_epoll(set: c_int, mqd: c_int) -> Result<(), Errno> {
+    let mut event = libc::epoll_event { events: (libc::EPOLLIN | libc::EPOLLOUT) as u32, u64: 0 };
+    // SAFETY: the event outlives the call.
+    done(unsafe { (library().epoll_ctl)(set, libc::EPOLL_CTL_ADD, mqd, &raw mut event) })
+}
+
+const NO_TIME: timespec = timespec { tv_sec: 0, tv_nsec: 0 };
+
+/// As [`poll`] without waiting, with `ppoll`.
+pub fn ppoll(mqd: c_int, events: i16) -> Result<i16, Errno> {
+    let mut polled = pollfd { fd: mqd, events, revents: 0 };
+    // SAFETY: one valid pollfd, and the count says one; the time outlives the call, and no signals are named.
+    done(unsafe { (library().ppoll)(&raw mut polled, 1, &NO_TIME, std::ptr::null()) }).map(|()| polled.revents)
+}
+
 /// `poll` for reading and writing: what is ready of `events`. Without end if there is no time.
 pub fn poll(mqd: c_int, events: i16, time: Option<Duration>) -> Result<i16, Errno> {
     let mut polled = pollfd { fd: mqd, events, revents: 0 };
@@ -247,15 +286,32 @@ pub fn poll(mqd: c_int, events: i16, time: Option<Duration>) -> Result<i16, Errn
 
 /// `select` for reading and writing, without waiting: what is ready, as [`poll`] says it.
 pub fn select(mqd: c_int) -> Result<i16, Errno> {
+    let mut time = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    select_by(mqd, |count, read, write| {
+        // SAFETY: the sets and the time outlive the call, and the count covers the number.
+        unsafe { (library().select)(count, read, write, std::ptr::null_mut(), &raw mut time) }
+    })
+}
+
+/// The same with `pselect`.
+pub fn pselect(mqd: c_int) -> Result<i16, Errno> {
+    select_by(mqd, |count, read, write| {
+        // SAFETY: as above; no signals are named.
+        unsafe { (library().pselect)(count, read, write, std::ptr::null_mut(), &NO_TIME, std::ptr::null()) }
+    })
+}
+
+fn select_by(
+    mqd: c_int,
+    call: impl FnOnce(c_int, *mut libc::fd_set, *mut libc::fd_set) -> c_int,
+) -> Result<i16, Errno> {
     // SAFETY: a set of bits, for which all-zero is valid.
     let mut read: libc::fd_set = unsafe { std::mem::zeroed() };
     // SAFETY: the number is a descriptor of this process, which has few.
     unsafe { libc::FD_SET(mqd, &raw mut read) };
     let mut write = read;
-    let mut time = libc::timeval { tv_sec: 0, tv_usec: 0 };
-    let (reading, writing, none) = (&raw mut read, &raw mut write, std::ptr::null_mut());
-    // SAFETY: the sets and the time outlive the call, and the count covers the number.
-    done(unsafe { (library().select)(mqd + 1, reading, writing, none, &raw mut time) })?;
+    let (reading, writing) = (&raw mut read, &raw mut write);
+    done(call(mqd + 1, reading, writing))?;
     // SAFETY: as for FD_SET.
     let readable = unsafe { libc::FD_ISSET(mqd, reading) };
     // SAFETY: as above.
