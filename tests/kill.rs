@@ -14,7 +14,7 @@
 //! waits for as soon as it sleeps.
 //!
 //! - `CHAPPE_KILL_PAIRS=20` kills the repairing process at 20 instructions of its repair after a death at each of 20
-//!   instructions of the first; 3 without it, and none in a debug build, where a repair has some 200000 instructions. With
+//!   instructions of the first; 2 without it, and none in a debug build, where a repair has some 200000 instructions. With
 //!   `CHAPPE_KILL_EVERY`, at all instructions of the longest of these repairs besides.
 //! - `CHAPPE_KILL_PAUSES=40` stops at 40 instructions of each operation; 3 without it, since the other waits half a second for a
 //!   lock whose holder does not run.
@@ -1334,7 +1334,7 @@ fn run_checker() -> Row {
 fn jobs() -> Vec<Job> {
     let plan = Plan::new(if cfg!(debug_assertions) { 25 } else { 26 });
     let pauses = number("CHAPPE_KILL_PAUSES").unwrap_or(3).max(1) as usize;
-    let deaths = number("CHAPPE_KILL_PAIRS").unwrap_or(if cfg!(debug_assertions) { 0 } else { 3 }) as usize;
+    let deaths = number("CHAPPE_KILL_PAIRS").unwrap_or(if cfg!(debug_assertions) { 0 } else { 2 }) as usize;
     let mut jobs = vec![Job { title: "the checker | a wrong word".to_owned(), long: true, run: Box::new(run_checker) }];
     if cfg!(debug_assertions) {
         println!(
