@@ -50,7 +50,12 @@ fn jobs() -> Vec<Job> {
     let plan = Plan::new(if cfg!(debug_assertions) { 8 } else { 24 });
     let job =
         |case: Case| Job { title: case.title(), long: case.in_vain(), run: Box::new(move || kill::run(&case, plan)) };
-    cases().into_iter().map(job).collect()
+    if cfg!(debug_assertions) {
+        println!(
+            "close_range: skipped in a debug build, in which it has too many instructions; `cargo test --release` has it"
+        );
+    }
+    cases().into_iter().filter(|case| !cfg!(debug_assertions) || case.act != Act::CloseRange).map(job).collect()
 }
 
 impl kill::Case for Case {
