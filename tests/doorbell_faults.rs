@@ -4,7 +4,7 @@
 mod common;
 
 use chappe::{Access, Interrupter, Queue, QueueOptions, RecvError, SendError};
-use common::{NET, Worker, asleep, hear, say, scratch, until};
+use common::{NET, Worker, asleep, fork, hear, reap, say, scratch, until};
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -393,14 +393,7 @@ fn part_kept_lock(arguments: &[String]) {
     say("polls");
     hear();
     for _ in 0..100 {
-        // SAFETY: the child ends at once.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            // SAFETY: it takes a number.
-            unsafe { libc::_exit(0) }
-        }
-        // SAFETY: it takes a number, and a place that may be null.
-        assert_eq!(unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) }, child);
+        assert_eq!(reap(fork(|| ())), 0);
     }
     say("forked");
     std::mem::forget(queues);
@@ -451,17 +444,8 @@ fn part_arms_and_forks(arguments: &[String]) {
             });
             start.wait();
             (0..round * 20).for_each(|_| std::hint::spin_loop());
-            // SAFETY: the child goes on here only, and ends.
-            let child = unsafe { libc::fork() };
-            if child == 0 {
-                let able = queue.arm_doorbell().is_ok();
-                // SAFETY: it takes a number.
-                unsafe { libc::_exit(i32::from(!able)) }
-            }
-            let mut status = 0;
-            // SAFETY: the status lives through the call.
-            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-            unable += u32::from(status != 0);
+            let child = fork(|| queue.arm_doorbell().expect("the child arms"));
+            unable += u32::from(reap(child) != 0);
             armed.join().unwrap().unwrap();
         });
     }

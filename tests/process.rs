@@ -7,7 +7,7 @@ mod common;
 
 use chappe::{Batch, OpenError, Queue, QueueOptions, RecvError, SendError};
 use common::mount::{give_room, mount_small, take_room, unshare};
-use common::{NET, Worker, asleep, hear, identify, payload, say, scratch, until};
+use common::{NET, Worker, asleep, fork, hear, identify, payload, reap, say, scratch, until};
 use std::collections::HashSet;
 use std::ffi::CString;
 use std::io::{Read, Write};
@@ -644,28 +644,6 @@ fn places_of_killed_participants_are_used_again() {
 }
 
 // ---- fork and exec ----
-
-/// Forks; the child never returns from `child`.
-fn fork(child: impl FnOnce()) -> u32 {
-    // SAFETY: the parts run on the only thread of their process, so the child has everything that the parent had.
-    match unsafe { libc::fork() } {
-        0 => {
-            child();
-            // Not `process::exit`: what the test harness of the parent would print at its end is not the child's to print.
-            // SAFETY: it takes a number.
-            unsafe { libc::_exit(0) }
-        }
-        pid => u32::try_from(pid).expect("fork"),
-    }
-}
-
-fn reap(pid: u32) -> i32 {
-    let mut status = 0;
-    // SAFETY: the status lives through the call.
-    let reaped = unsafe { libc::waitpid(pid as i32, &raw mut status, 0) };
-    assert_eq!(reaped, pid as i32);
-    status
-}
 
 #[test]
 fn a_forked_child_is_a_participant_of_its_own() {

@@ -8,13 +8,12 @@ mod common;
 
 use chappe::{Acquire, AcquireError, Children, PERMITS_MAX, Permit, Semaphore, SemaphoreOptions};
 use common::semaphore::Fixture;
-use common::{NET, Worker, asleep, hear, say, until};
+use common::{NET, Worker, asleep, fork, hear, reap, say, until};
 use std::fs::File;
 use std::future::Future;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Command;
@@ -185,28 +184,6 @@ fn signal(pid: u32, number: i32) {
     // SAFETY: it takes two numbers.
     let sent = unsafe { libc::kill(pid as i32, number) };
     assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
-}
-
-/// Forks; the child never returns from `child`, and its exit code is 0 unless it panics there.
-fn fork(child: impl FnOnce()) -> i32 {
-    // SAFETY: what the children of these parts do is what the C library supports after a fork, also of several threads: it
-    // keeps its allocator usable, and no lock that the child takes is held by another thread of these parts.
-    match unsafe { libc::fork() } {
-        0 => {
-            let failed = catch_unwind(AssertUnwindSafe(child)).is_err();
-            // SAFETY: it takes a number.
-            unsafe { libc::_exit(failed.into()) }
-        }
-        pid => pid,
-    }
-}
-
-fn reap(pid: i32) -> i32 {
-    let mut status = 0;
-    // SAFETY: the status lives through the call.
-    let reaped = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert_eq!(reaped, pid);
-    status
 }
 
 // ---- commands ----

@@ -9,7 +9,7 @@ mod common;
 
 use chappe::{AcquireError, Children, OpenError, Permit, Semaphore, SemaphoreOptions, SemaphoreStat};
 use common::semaphore::Fixture;
-use common::{NET, Rng, Worker, asleep, hear, say, scratch, seed, until};
+use common::{NET, Rng, Worker, asleep, fork, hear, reap, say, scratch, seed, until};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -277,29 +277,6 @@ fn sleep_for_ever() {
 }
 
 // ---- forks ----
-
-/// Forks; the child never returns from `child`.
-fn fork(child: impl FnOnce()) -> u32 {
-    // SAFETY: what the children of these parts do is what the C library supports after a fork, also of several threads: it
-    // keeps its allocator usable, and no lock that the child takes is held by another thread of these parts.
-    match unsafe { libc::fork() } {
-        0 => {
-            child();
-            // Not `process::exit`: what the test harness of the parent would print at its end is not the child's to print.
-            // SAFETY: it takes a number.
-            unsafe { libc::_exit(0) }
-        }
-        pid => u32::try_from(pid).expect("fork"),
-    }
-}
-
-fn reap(pid: u32) -> i32 {
-    let mut status = 0;
-    // SAFETY: the status lives through the call.
-    let reaped = unsafe { libc::waitpid(pid as i32, &raw mut status, 0) };
-    assert_eq!(reaped, pid as i32);
-    status
-}
 
 /// A child has copies of the descriptors and mappings of its parent, also one that has a sentry; and the guard of its permit.
 #[test]

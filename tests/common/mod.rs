@@ -22,6 +22,7 @@ pub mod way;
 use std::io::{BufRead, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -191,6 +192,30 @@ pub fn hear() -> String {
     let length = std::io::stdin().lock().read_line(&mut line).expect("stdin");
     assert!(length > 0, "the test that started this is gone");
     line.trim_end().to_owned()
+}
+
+/// Forks; the child never returns from `child`, and its exit code is 0 unless it panics there.
+pub fn fork(child: impl FnOnce()) -> u32 {
+    // SAFETY: what the children of the tests do is what the C library supports after a fork, also of several threads: it keeps its
+    // allocator usable, and no lock that the child takes is held by another thread of the parent, but for those whose keeping is tested.
+    match unsafe { libc::fork() } {
+        0 => {
+            let failed = catch_unwind(AssertUnwindSafe(child)).is_err();
+            // Not `process::exit`: what the test harness of the parent would print at its end is not the child's to print.
+            // SAFETY: it takes a number.
+            unsafe { libc::_exit(failed.into()) }
+        }
+        pid => u32::try_from(pid).expect("fork"),
+    }
+}
+
+/// Waits for the end of a child; how it ended, as waitpid(2) says it.
+pub fn reap(pid: u32) -> i32 {
+    let mut status = 0;
+    // SAFETY: the status lives through the call.
+    let reaped = unsafe { libc::waitpid(pid as i32, &raw mut status, 0) };
+    assert_eq!(reaped, pid as i32);
+    status
 }
 
 /// A process that plays a part. Killed when dropped, and by the kernel when the thread that started it ends.

@@ -317,10 +317,10 @@ fn attend(post: &Post, core: &Weak<Core>, nudge: &AtomicU32) {
         let looked = core.base.member.owner().map(|me| core.look_around(me));
         let last = Arc::into_inner(core);
         drop(no_fork);
-        // The handle went meanwhile. With it go callbacks, whose captures are user code.
+        drop(own_will);
+        // If the handle went meanwhile, callbacks go with it, whose captures are user code.
         drop(last);
         let Some((due, again)) = looked else { return };
-        drop(own_will);
         for own in due {
             // What the callback does is its own business, but the attendant has others.
             let _ = catch_unwind(AssertUnwindSafe(|| (own.callback)(own.sender.unwrap_or_default())));
